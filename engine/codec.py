@@ -1,0 +1,342 @@
+"""Values as JSON: `encode` to bytes, `decoder_for` an annotation back (DESIGN rule 14, CONTRACT section 2).
+
+What a workflow sees is always decoded from stored bytes, so whatever goes in has to come out: a value that
+JSON cannot carry is refused when it is encoded, an annotation that no JSON fits when a function is declared.
+Values are what msgspec encodes, and pydantic models where the user has imported pydantic. Without an
+annotation JSON's own types come back.
+
+Decoding is as strict as msgspec: no text for a number, no `True` for an `int`; but an `int` for a `float`,
+since JSON makes no difference between them.
+"""
+
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from typing import Any, Never, NoReturn, TypeAlias, cast, final
+from zlib import crc32
+
+import msgspec
+from msgspec import Raw
+
+from durably.engine.errors import DurablyError, NonRetriableError, qualified_name
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_EVENT",
+    "MAX_RESULT",
+    "Decode",
+    "Json",
+    "Malformed",
+    "Mismatch",
+    "Unencodable",
+    "Unsupported",
+    "check_depth",
+    "decode_json",
+    "decoder_for",
+    "digest",
+    "encode",
+    "encode_plain",
+    "encode_result",
+    "stable_digest",
+    "try_encode",
+]
+
+MAX_RESULT = 4 * 1024 * 1024
+"""The most bytes of a step's result, as JSON."""
+MAX_EVENT = 512 * 1024
+"""The most bytes of an event, as JSON."""
+MAX_DEPTH = 64
+"""The most arrays and objects inside one another."""
+
+Json: TypeAlias = bytes | Raw
+"""Bytes of JSON in UTF-8: fresh ones, or a payload of a record."""
+
+Decode: TypeAlias = Callable[[Json], Any]
+"""From JSON to a value. Raises `Malformed` or `Mismatch`."""
+
+
+@final
+class Unencodable(NonRetriableError):  # noqa: N818 - named as the errors of the contract are
+    """A value that JSON cannot carry, or too much of it. Not retried: the code would give the same again."""
+
+
+@final
+class Malformed(DurablyError, ValueError):  # noqa: N818 - named as the errors of the contract are
+    """Bytes that are not JSON in UTF-8, or are nested too deeply."""
+
+
+@final
+class Mismatch(DurablyError, ValueError):  # noqa: N818 - named as the errors of the contract are
+    """JSON that does not fit an annotation."""
+
+
+class Unsupported(DurablyError, TypeError):  # noqa: N818 - named as the errors of the contract are
+    """An annotation whose values JSON cannot carry, so that what goes in would not come out."""
+
+
+# -- encoding
+
+
+def encode(value: object) -> bytes:
+    """The value as JSON. NaN and infinities are refused: JSON has none, and msgspec would write null.
+
+    Raises:
+        Unencodable: the message names the type and the path, such as `$.items[3].client`.
+    """
+    raw = try_encode(value)
+    if raw is None:
+        raise _unencodable(value)
+    return raw
+
+
+def try_encode(value: object) -> bytes | None:
+    """The value as JSON, or None where `encode` would take its time to say why not."""
+    try:
+        raw = encode_plain(value)
+    except _REFUSALS:
+        return None
+    if raw.find(b"null") >= 0 and value is not None and _has_non_finite(value):
+        return None
+    return raw
+
+
+def encode_result(value: object) -> bytes:
+    """Encode what a step or a workflow returned, within the limits on results.
+
+    Raises:
+        Unencodable: as for `encode`, or it takes more than `MAX_RESULT` bytes.
+    """
+    raw = encode(value)
+    if len(raw) > MAX_RESULT:
+        raise Unencodable(
+            f"the result is {len(raw):,} bytes of JSON, over the limit of {MAX_RESULT:,}; "
+            "store it elsewhere and return where it is"
+        )
+    return raw
+
+
+def _is_model(cls: object) -> bool:
+    """Whether it is a pydantic model. Who has not imported pydantic has none."""
+    model = getattr(sys.modules.get("pydantic"), "BaseModel", None)
+    return model is not None and isinstance(cls, type) and issubclass(cls, model)
+
+
+def _encode_other(value: Any) -> Raw:
+    """What msgspec asks for values of types it does not know."""
+    if _is_model(value.__class__):
+        return Raw(value.model_dump_json(by_alias=True, round_trip=True).encode())
+    raise TypeError(f"values of type {_name(value)} cannot be encoded")
+
+
+encode_plain = msgspec.json.Encoder(enc_hook=_encode_other).encode
+"""`encode` without its checks and errors, for values known to be text, integers, booleans and None."""
+
+_REFUSALS = (TypeError, ValueError, OverflowError, RecursionError)
+"""What msgspec and pydantic raise for a value they cannot encode."""
+
+_encode_ordered = msgspec.json.Encoder(enc_hook=_encode_other, order="deterministic").encode
+_encode_binary = msgspec.msgpack.Encoder(enc_hook=lambda _: None).encode
+_NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+"""A float in MessagePack whose exponent bits are all ones: an infinity or a NaN."""
+
+
+def _has_non_finite(value: object) -> bool:
+    """Whether an infinity or a NaN is in the value. Text that looks like one only costs time."""
+    try:
+        if _NON_FINITE.search(_encode_binary(value)) is None:
+            return False
+    except (TypeError, OverflowError):
+        pass  # an integer over 64 bits, say: fine in JSON
+    return _culprit(value, "$") is not None
+
+
+def _unencodable(value: object) -> Unencodable:
+    try:
+        path, culprit, why = _culprit(value, "$") or ("$", value, "")
+    except RecursionError:
+        return Unencodable(
+            f"a {_name(value)} is nested too deeply or contains itself; "
+            "JSON is a tree, so give ids instead of references"
+        )
+    if isinstance(culprit, float):
+        return Unencodable(f"{culprit!r} at {path} has no form in JSON; give a finite number or None")
+    if isinstance(culprit, str):
+        return Unencodable(f"the text at {path} is not Unicode (a lone surrogate); give it as bytes")
+    return Unencodable(
+        f"the {_name(culprit)} at {path} cannot be encoded as JSON ({why}); "
+        "use JSON types, dataclasses, msgspec structs, pydantic models, datetimes and the like"
+    )
+
+
+def _culprit(value: object, path: str) -> tuple[str, object, str] | None:
+    """The innermost part that cannot be encoded: where it is, what it is, and what is wrong with it."""
+    for step, child in _children(value):
+        found = _culprit(child, path + step)
+        if found is not None:
+            return found
+    if isinstance(value, float) and not math.isfinite(value):
+        return path, value, "not finite"
+    try:
+        encode_plain(value)
+    except _REFUSALS as error:
+        return path, value, str(error)
+    return None
+
+
+def _children(value: Any) -> Iterator[tuple[str, object]]:
+    """The parts of a value that are encoded one by one, each with its step in a path."""
+    kind: type = value.__class__
+    if issubclass(kind, Mapping):
+        for key, child in value.items():
+            yield f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r}]", child
+    elif issubclass(kind, list | tuple | AbstractSet):
+        for index, child in enumerate(value):
+            yield f"[{index}]", child
+    else:
+        for name in _fields(value):
+            if hasattr(value, name):
+                yield f".{name}", getattr(value, name)
+
+
+def _fields(value: object) -> Iterator[str]:
+    """Names of the fields of a struct, a dataclass or an attrs object."""
+    yield from getattr(value, "__struct_fields__", ())
+    yield from getattr(value, "__dataclass_fields__", ())
+    yield from (attribute.name for attribute in getattr(value, "__attrs_attrs__", ()))
+
+
+def _name(value: object) -> str:
+    return qualified_name(type(value))
+
+
+# -- decoding
+
+
+@lru_cache(maxsize=4096)
+def _cached_decoder(annotation: Any) -> Decode:
+    return _build_decoder(annotation)
+
+
+def decoder_for(annotation: Any) -> Decode:
+    """A function from JSON to a value of the annotated type, the same one for the same annotation.
+
+    `Any` and `object` give JSON's own types.
+
+    Raises:
+        Unsupported: no JSON can be decoded by this annotation; the message says why and what to write.
+    """
+    try:
+        return _cached_decoder(annotation)
+    except TypeError as error:
+        if isinstance(error, Unsupported):
+            raise
+        return _build_decoder(annotation)  # not hashable: Annotated with a list, say
+
+
+def _build_decoder(annotation: Any) -> Decode:
+    if annotation in (object, Never, NoReturn):
+        annotation = Any
+    try:
+        decode = msgspec.json.Decoder(annotation, dec_hook=_decode_other).decode
+        strangers = _strangers(msgspec.inspect.type_info(annotation), set())
+    except TypeError as error:
+        raise Unsupported(str(error)) from None
+    except RecursionError:
+        raise Unsupported(f"{annotation} refers to itself; name the recursion with a dataclass") from None
+    for stranger in strangers:
+        raise Unsupported(
+            f"JSON cannot be decoded to {getattr(stranger, '__qualname__', stranger)}, as it can to JSON types, "
+            "dataclasses, msgspec structs and pydantic models"
+        )
+
+    def checked(raw: Json) -> Any:
+        try:
+            return decode(raw)
+        except msgspec.ValidationError as error:
+            raise Mismatch(str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Malformed(f"not JSON in UTF-8: {error}") from None
+
+    return checked
+
+
+def _strangers(node: object, seen: set[int]) -> Iterator[object]:
+    """Classes anywhere in a type that neither msgspec nor pydantic can build from JSON."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, msgspec.inspect.CustomType):
+        if node.cls is not object and not _is_model(node.cls):
+            yield node.cls
+    elif isinstance(node, msgspec.inspect.Type | msgspec.inspect.Field):
+        for name in node.__struct_fields__:
+            yield from _strangers(getattr(node, name), seen)
+    elif isinstance(node, tuple):
+        for part in cast("tuple[object, ...]", node):
+            yield from _strangers(part, seen)
+
+
+def _decode_other(cls: Any, value: Any) -> Any:
+    """What msgspec asks for types it does not know. msgspec adds the path to a `ValueError`."""
+    if cls is object:
+        return value
+    # Through JSON again, because pydantic in strict mode takes a date's text from JSON only.
+    return cls.model_validate_json(encode_plain(value))
+
+
+decode_json = decoder_for(Any)
+"""From JSON to JSON's own types."""
+
+
+# -- depth
+
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_TO_ARRAYS = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def check_depth(raw: bytes, limit: int = MAX_DEPTH) -> None:
+    """Refuse JSON with more than `limit` arrays and objects inside one another, before anything decodes it.
+
+    With all but the brackets gone, each pass takes the innermost pairs away, so there are never more than
+    `limit` passes, whatever is sent. Other faults are left to the decoder.
+
+    Raises:
+        Malformed: there are more levels than that.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= limit:
+        return
+    too_deep = b"[" * (limit + 1)
+    brackets = _STRINGS.sub(b"", raw).translate(_TO_ARRAYS, _NOT_BRACKETS)
+    while too_deep not in brackets:
+        fewer = brackets.replace(b"[]", b"")
+        if len(fewer) == len(brackets):
+            return
+        brackets = fewer
+    raise Malformed(f"nested more than {limit} deep")
+
+
+# -- digests
+
+
+def digest(raw: bytes) -> str:
+    """Eight hexadecimal digits that change when the bytes do, the same in every process.
+
+    A CRC-32: it is there to notice changed code, not an attacker, and takes half the time of BLAKE2.
+    """
+    return crc32(raw).to_bytes(4).hex()
+
+
+def stable_digest(value: object, raw: bytes) -> str:
+    """The digest of the value that `raw` encodes, whatever order its sets have in this process.
+
+    msgspec orders sets and keys except where a set has several types or keys are not text. There the digest
+    is that of the sorted bytes: fewer changes show in it, but it too is the same in every process.
+    """
+    try:
+        return digest(_encode_ordered(value))
+    except TypeError:
+        return digest(bytes(sorted(raw)))

@@ -1,0 +1,288 @@
+"""`durably.Engine`: what users start, send to and ask."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from datetime import datetime
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, overload
+
+from msgspec import Raw
+
+from durably.engine.attempt import Perform
+from durably.engine.codec import decoder_for
+from durably.engine.core import Core
+from durably.engine.definitions import Step, Workflow
+from durably.engine.durations import Duration, to_seconds
+from durably.engine.errors import DurablyError, InvalidInput, NotBuilt, RunNotFound, StoreError
+from durably.engine.events import Event
+from durably.engine.handle import Run
+from durably.engine.info import RunInfo, describe_run
+from durably.engine.intake import Intake
+from durably.engine.records import NOTHING, RunCreated, to_us
+from durably.engine.registry import Registered
+from durably.engine.retry import RetryPolicy
+from durably.engine.settings import Settings
+from durably.store import RunQuery, Store, StoreFailure, open_url
+from durably.store.runtime import Clock, Randomness, SystemClock, SystemRandomness
+
+__all__ = ["Engine"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Lifespan = Callable[[], AbstractAsyncContextManager[Mapping[type[Any], Any] | None]]
+MAX_RUN_ID = 255
+DEFAULT_STORE = "sqlite:///durably.db"
+
+
+class Engine:
+    """Runs workflows durably: `async with Engine("sqlite:///app.db", workflows=[…]) as engine`.
+
+    Args:
+        store: where runs live, as a URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, `memory://`.
+        workflows: workflows, and steps with a trigger.
+        environment: the environment that runs started here belong to.
+        lifespan: an async context manager that yields resources by type, for `current().resource(T)` in steps.
+        default_retry: the policy of steps and bodies that have none of their own.
+        max_steps: bodies of steps that run at once; further steps wait.
+        max_threads: bodies of sync steps that run at once, each in a thread.
+        max_parked: waiting runs that stay in memory; others are rebuilt by replay. 0 evicts at every wait.
+        max_lost: crashes in a row after which a step fails as `WorkerLost`.
+        drain_timeout: how long running steps may take to end when the engine stops, in seconds.
+
+    On entering, every run that has not ended goes on where it was. On leaving, no step starts any more, running ones
+    are given `drain_timeout`; what then still runs is interrupted and starts again with the next engine.
+    """
+
+    def __init__(  # noqa: PLR0913 - the contract's signature
+        self,
+        store: str = DEFAULT_STORE,
+        workflows: Sequence[Workflow[..., Any] | Step[..., Any]] = (),
+        *,
+        environment: str = "production",
+        lifespan: Lifespan | None = None,
+        notify: Sequence[Any] = (),
+        default_retry: RetryPolicy = RetryPolicy.DEFAULT,
+        max_steps: int = 10_000,
+        max_threads: int = 32,
+        max_parked: int = 10_000,
+        max_lost: int = 3,
+        drain_timeout: Duration = 30,
+        http_allow: Sequence[str] = (),
+    ) -> None:
+        if notify:
+            raise NotBuilt("Engine(notify=…)")
+        if http_allow:
+            raise NotBuilt("Engine(http_allow=…)")
+        self.url = store
+        self.workflows = tuple(workflows)
+        self.lifespan = lifespan
+        self.settings = Settings(
+            environment=environment,
+            default_retry=default_retry,
+            max_steps=_at_least(1, max_steps=max_steps),
+            max_threads=_at_least(1, max_threads=max_threads),
+            max_parked=_at_least(0, max_parked=max_parked),
+            max_lost=_at_least(1, max_lost=max_lost),
+            drain_timeout=to_seconds(drain_timeout),
+        )
+        self._core: Core | None = None
+        self._intake: Intake | None = None
+        self._exits = AsyncExitStack()
+
+    # -- what a test's engine puts in the place of the system
+
+    def _open_store(self) -> Store:
+        return open_url(self.url)
+
+    def _make_clock(self) -> Clock:
+        return SystemClock()
+
+    def _make_randomness(self) -> Randomness:
+        return SystemRandomness()
+
+    def _make_perform(self) -> Perform | None:
+        return None
+
+    async def wait(self, what: Awaitable[T]) -> T:
+        """Wait for something that a run does."""
+        return await what
+
+    # -- start and stop
+
+    async def __aenter__(self) -> Self:
+        if self._core is not None:
+            raise DurablyError("this engine runs already; make another one for another store")
+        async with AsyncExitStack() as exits:
+            resources: Mapping[type[Any], Any] = {}
+            if self.lifespan is not None:
+                resources = _by_type(await exits.enter_async_context(self.lifespan()))
+            try:
+                core = Core(
+                    self._open_store(),
+                    self.workflows,
+                    self.settings,
+                    self._make_clock(),
+                    self._make_randomness(),
+                    resources=resources,
+                    perform=self._make_perform(),
+                )
+                await core.open()
+            except StoreFailure as failure:
+                raise StoreError(str(failure)) from failure
+            exits.push_async_callback(core.close)
+            self._core, self._intake = core, Intake(core)
+            self._exits = exits.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self._exits.aclose()
+        finally:
+            self._core = self._intake = None
+
+    @property
+    def core(self) -> Core:
+        """The engine's inside: for the API that is served beside it, not for users."""
+        if self._core is None:
+            raise DurablyError("the engine is not running: use it inside `async with engine:`")
+        return self._core
+
+    @property
+    def intake(self) -> Intake:
+        """The way in, for the API."""
+        if self._intake is None:
+            raise DurablyError("the engine is not running: use it inside `async with engine:`")
+        return self._intake
+
+    def registered(self, name: str, version: int | None = None) -> Registered:
+        """The workflow of that name, the newest version unless one is asked for."""
+        registry = self.core.registry
+        found = registry.newest(name) if version is None else registry.get(name, version)
+        if found is None:
+            known = ", ".join(sorted({each.name for each in registry.all()})) or "none"
+            which = name if version is None else f"{name} version {version}"
+            raise DurablyError(
+                f"workflow {which!r} is not registered; this engine knows {known}. Pass it in Engine(workflows=[…])"
+            )
+        return found
+
+    # -- runs
+
+    @overload
+    async def start(self, workflow: Workflow[P, T] | Step[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]: ...
+    @overload
+    async def start(
+        self, workflow: Workflow[..., T] | Step[..., T], /, *args: Any, run_id: str, **kwargs: Any
+    ) -> Run[T]: ...
+    @overload
+    async def start(self, workflow: str, /, *args: Any, run_id: str | None = None, **kwargs: Any) -> Run[Any]: ...
+    async def start(
+        self, workflow: Any, /, *args: Any, run_id: str | None = None, **kwargs: Any
+    ) -> Run[Any]:
+        """Start a run; the handle comes back once its creation is durable.
+
+        A known `run_id` with the same workflow and input gives the existing run. Raises `RunConflict` if it is another
+        workflow or input, `InvalidInput` if the arguments miss their annotations, `StoreError` if nothing can be stored.
+        """
+        if isinstance(workflow, str):
+            registered, options = self.registered(workflow), None
+        else:
+            registered = self.registered(workflow.name, workflow.version)
+            options = workflow if isinstance(workflow, Workflow) else None
+        created = RunCreated(
+            workflow=registered.name,
+            version=registered.version,
+            input=Raw(registered.signature.bind_input(args, kwargs).raw),
+            trigger="MANUAL",
+            event=NOTHING,
+            environment=(options and options.environment) or self.settings.environment,
+            test=options is not None and options.test,
+        )
+        chosen = run_id or (options.run_id if options is not None else None)
+        return await self.start_created(registered, created, chosen)
+
+    async def start_created(
+        self, registered: Registered, created: RunCreated, run_id: str | None = None
+    ) -> Run[Any]:
+        """Start a run whose beginning is put together already: for the API and for reruns."""
+        if run_id is not None and not (0 < len(run_id) <= MAX_RUN_ID and run_id.isprintable()):
+            raise InvalidInput(f"run_id {run_id[:80]!r} must be 1 to {MAX_RUN_ID} printable characters")
+        number, run_id = await self.intake.start(registered, created, run_id)
+        return Run(self, number, run_id, registered.definition.decode_result)
+
+    async def get_run(self, id: str, workflow: Workflow[..., T] | Step[..., T] | None = None) -> Run[T]:  # noqa: A002
+        """The run with this id; given its workflow, typed as that one's. Raises `RunNotFound`."""
+        live = self.core.runs.by_id(id)
+        row = await self.core.store.run(id)
+        if row is None:
+            if live is not None and live.stored is not None:
+                await live.stored
+                return await self.get_run(id, workflow)
+            raise RunNotFound(id)
+        registered = self.core.registry.get(row.workflow, row.version)
+        definition = workflow or (registered.definition if registered is not None else None)
+        return Run(self, row.run, row.id, decoder_for(Any) if definition is None else definition.decode_result)
+
+    async def list_runs(  # noqa: PLR0913 - one parameter for each filter
+        self,
+        *,
+        status: str | Sequence[str] = (),
+        phase: str | Sequence[str] = (),
+        workflow: str | Sequence[str] = (),
+        trigger: str | Sequence[str] = (),
+        environment: str | Sequence[str] = (),
+        event: str | Sequence[str] = (),
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+        limit: int = 50,
+    ) -> list[RunInfo]:
+        """Runs that fit all the filters, newest first; each filter takes a value or several."""
+        query = RunQuery(
+            status=_several(status),
+            phase=_several(phase),
+            workflow=_several(workflow),
+            trigger=_several(trigger),
+            environment=_several(environment),
+            event=_several(event),
+            created_from_us=None if created_from is None else to_us(created_from),
+            created_until_us=None if created_until is None else to_us(created_until),
+            limit=limit,
+        )
+        return [info for _, info in await self.page(query)]
+
+    async def page(self, query: RunQuery) -> list[tuple[int, RunInfo]]:
+        """One page of runs, each with the number that a cursor goes on from."""
+        store = self.core.store
+        rows = await store.runs(query)
+        logs = await store.records([row.run for row in rows])
+        return [(row.run, describe_run(row, logs[row.run])) for row in rows]
+
+    async def send(self, *events: Event[Any]) -> list[str]:
+        """Send events; their ids, once they and the runs they start are durable. All of them or none.
+
+        An id seen in the last 24 h with the same content is acknowledged and starts nothing. Raises `EventConflict` for
+        one with other content, `InvalidInput` over a limit. When the queue is full it waits.
+        """
+        return await self.intake.send(events)
+
+
+def _several(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _at_least(least: int, **setting: int) -> int:
+    [(name, value)] = setting.items()
+    if value < least:
+        raise ValueError(f"{name} is {value}; it must be {least} or more")
+    return value
+
+
+def _by_type(resources: object) -> Mapping[type[Any], Any]:
+    """What a lifespan yielded: nothing, a mapping of types, or one resource that stands for its own type."""
+    if resources is None:
+        return {}
+    if isinstance(resources, Mapping):
+        return resources
+    return {type(resources): resources}

@@ -1,0 +1,107 @@
+"""Durably: durable async workflows for Python.
+
+Write an ordinary `async def`, call steps in it, and it survives crashes, deploys and month-long sleeps. Everything that
+users need is imported from here; the packages beneath are not part of the contract.
+"""
+
+from durably.engine.context import Context, current
+from durably.engine.definitions import Step, Workflow, step, workflow
+from durably.engine.durations import Duration
+from durably.engine.engine import Engine
+from durably.engine.errors import (
+    ChildError,
+    DurablyError,
+    ErrorInfo,
+    EventConflict,
+    Forbidden,
+    InvalidInput,
+    NondeterminismError,
+    NonRetriableError,
+    NotBuilt,
+    RetryAfterError,
+    RunCanceled,
+    RunConflict,
+    RunFailed,
+    RunNotFound,
+    StepError,
+    StoreError,
+    WorkerLost,
+)
+from durably.engine.events import Cron, Event, Signal, Trigger
+from durably.engine.handle import Run
+from durably.engine.history import History
+from durably.engine.info import RunInfo
+from durably.engine.inside import (
+    as_completed,
+    continue_as_new,
+    deprecate_patch,
+    now,
+    patched,
+    publish,
+    random,
+    run_step,
+    send_event,
+    signal_run,
+    sleep,
+    sleep_until,
+    start_child,
+    uuid4,
+    wait_for_event,
+    wait_for_signal,
+)
+from durably.engine.retry import Failure, GiveUp, Retry, RetryPolicy
+
+__all__ = [
+    "ChildError",
+    "Context",
+    "Cron",
+    "Duration",
+    "DurablyError",
+    "Engine",
+    "ErrorInfo",
+    "Event",
+    "EventConflict",
+    "Failure",
+    "Forbidden",
+    "GiveUp",
+    "History",
+    "InvalidInput",
+    "NonRetriableError",
+    "NondeterminismError",
+    "NotBuilt",
+    "Retry",
+    "RetryAfterError",
+    "RetryPolicy",
+    "Run",
+    "RunCanceled",
+    "RunConflict",
+    "RunFailed",
+    "RunInfo",
+    "RunNotFound",
+    "Signal",
+    "Step",
+    "StepError",
+    "StoreError",
+    "Trigger",
+    "WorkerLost",
+    "Workflow",
+    "as_completed",
+    "continue_as_new",
+    "current",
+    "deprecate_patch",
+    "now",
+    "patched",
+    "publish",
+    "random",
+    "run_step",
+    "send_event",
+    "signal_run",
+    "sleep",
+    "sleep_until",
+    "start_child",
+    "step",
+    "uuid4",
+    "wait_for_event",
+    "wait_for_signal",
+    "workflow",
+]

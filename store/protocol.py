@@ -1,0 +1,112 @@
+"""What an engine needs of a store. Every implementation passes one conformance suite (`tests/store`)."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from durably.store.errors import StoreFailure
+from durably.store.rows import EventRow, InboxRow, LogRow, Operation, Result, RunQuery, RunRow, TriggerRow
+
+__all__ = ["Done", "OpenRun", "Store"]
+
+Done = Callable[[list[Result] | StoreFailure], None]
+"""Told on the event loop what became of a batch: a result for each operation, or why none of them was carried out.
+
+`UnknownOutcome` means that nobody can tell before `Store.reopen` has succeeded."""
+
+
+class OpenRun(NamedTuple):
+    """As much of an open run as recovery needs to decide whether to load it now or when its time comes."""
+
+    run: int
+    phase: str
+    due_us: int | None
+
+
+class Store(Protocol):
+    """Rows and bytes, atomically. All methods are called on the engine's loop."""
+
+    location: str
+    """How errors and logs name this store; never holds a password."""
+
+    async def open(self) -> None:
+        """Take the lock, bring the schema up to date, begin a new session.
+
+        Raises `StoreLocked`, `NewerStore`, `NotAStore` or `CorruptStore`.
+        """
+        ...
+
+    async def reopen(self) -> None:
+        """After an unknown outcome: end the session, begin a new one, and make sure that what is read is durable.
+
+        Raises `StoreUnavailable` while that is not possible, `Fenced` when another engine has the store,
+        `CorruptStore` when it is damaged. May be called again after any of its errors.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End the session and release the lock. Legal twice, and before `open`."""
+        ...
+
+    def new_run(self) -> int:
+        """A number for a new run, larger than every one before."""
+        ...
+
+    def submit(self, batch: Sequence[Operation], done: Done) -> None:
+        """Carry out `batch` in one durable transaction and tell `done` on the loop. One batch at a time."""
+        ...
+
+    # -- reading: what has been committed, never what is being written
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """The run with this public id."""
+        ...
+
+    async def run_numbered(self, run: int) -> RunRow | None:
+        """The run with this number."""
+        ...
+
+    async def run_ids(self, runs: Sequence[int]) -> dict[int, str]:
+        """The public ids of these runs."""
+        ...
+
+    async def runs(self, query: RunQuery) -> list[RunRow]:
+        """One page of runs, newest first."""
+        ...
+
+    async def records(self, runs: Sequence[int]) -> dict[int, list[LogRow]]:
+        """The whole logs of these runs, in order of seq. Runs without records are left out."""
+        ...
+
+    async def last_records(self, runs: Sequence[int]) -> dict[int, LogRow]:
+        """The newest record of each of these runs."""
+        ...
+
+    async def open_runs(self, after: int, limit: int) -> list[OpenRun]:
+        """Runs that have not ended, by number, beginning behind `after`."""
+        ...
+
+    async def due_runs(self, before_us: int, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        """`(due_us, run)` of open runs due before `before_us`, in that order, beginning behind `after`."""
+        ...
+
+    async def inbox(self, runs: Sequence[int]) -> list[InboxRow]:
+        """All inbox rows of these runs, oldest first. Read whole, never by a cursor."""
+        ...
+
+    async def inbox_runs(self) -> list[int]:
+        """The runs for which something lies in the inbox."""
+        ...
+
+    async def event(self, event_id: str) -> EventRow | None:
+        """The newest event with this id."""
+        ...
+
+    async def triggers(self) -> list[TriggerRow]:
+        """All registered triggers."""
+        ...
+
+    async def register_triggers(
+        self, workflows: Sequence[tuple[str, int]], triggers: Sequence[TriggerRow]
+    ) -> None:
+        """Replace the triggers of these (workflow, version) pairs."""
+        ...

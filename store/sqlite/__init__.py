@@ -1,0 +1,6 @@
+"""The store in one SQLite file."""
+
+from durably.store.sqlite.reader import SqliteReader
+from durably.store.sqlite.store import SqliteStore
+
+__all__ = ["SqliteReader", "SqliteStore"]

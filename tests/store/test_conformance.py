@@ -1,0 +1,495 @@
+"""What every store does, whatever it is made of. A new behaviour goes here first."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from durably.store.errors import StoreFailure, StoreLocked
+from durably.store.protocol import OpenRun, Store
+from durably.store.rows import (
+    Append,
+    Change,
+    Conflict,
+    Duplicate,
+    EventRow,
+    InboxRow,
+    Ingest,
+    LogRow,
+    Missing,
+    Operation,
+    Put,
+    Refused,
+    Result,
+    RunQuery,
+    RunRow,
+    TriggerRow,
+)
+
+pytestmark = pytest.mark.anyio
+
+HOUR_US = 3600 * 1_000_000
+
+
+def answer(store: Store, *batch: Operation) -> asyncio.Future[list[Result] | StoreFailure]:
+    """Submit a batch; the future has what `done` was told."""
+    future: asyncio.Future[list[Result] | StoreFailure] = asyncio.get_running_loop().create_future()
+    store.submit(batch, future.set_result)
+    return future
+
+
+async def commit(store: Store, *batch: Operation) -> list[Result]:
+    outcome = await answer(store, *batch)
+    assert isinstance(outcome, list), outcome
+    return outcome
+
+
+def row(run: int, **fields: Any) -> RunRow:
+    defaults: dict[str, Any] = {
+        "id": f"run-{run}",
+        "workflow": "fulfil",
+        "version": 1,
+        "trigger": "MANUAL",
+        "environment": "production",
+    }
+    return RunRow(run=run, **(defaults | fields))
+
+
+def record(run: int, seq: int, body: bytes = b"{}") -> LogRow:
+    return LogRow(run, seq, 1_000_000 + seq, body)
+
+
+def group(run: int, *seqs: int, **fields: Any) -> Append:
+    return Append(run, [record(run, seq) for seq in seqs], **fields)
+
+
+def created(run: int, **fields: Any) -> Append:
+    """The group that creates a run: its record 1."""
+    return group(run, 1, created=row(run, **fields))
+
+
+def event(event_id: str, digest: str = "d", received_us: int = 0) -> EventRow:
+    return EventRow(event_id, "parcel/shipped", received_us, digest, b'{"n":1}')
+
+
+def change(phase: str | None = "queued", due_us: int | None = None, **fields: Any) -> Change:
+    defaults: dict[str, Any] = {
+        "status": "RUNNING",
+        "tasks": 0,
+        "seq": 1,
+        "started_us": None,
+        "finished_us": None,
+    }
+    return Change(phase=phase, due_us=due_us, **(defaults | fields))
+
+
+def put(run: int, body: bytes = b"{}") -> Put:
+    return Put(InboxRow(run, 5, body))
+
+
+# -- writing and reading back
+
+
+async def test_a_run_is_read_back_as_it_was_written(store: Store) -> None:
+    full = row(
+        store.new_run(),
+        version=3,
+        trigger="EVENT",
+        event="a/b",
+        event_id="e1",
+        origin="run-0",
+        test=True,
+        status="RUNNING",
+        phase="executing",
+        due_us=7,
+        tasks=2,
+        seq=2,
+        created_us=1,
+        started_us=2,
+        finished_us=3,
+    )
+    log = [record(full.run, 1, b'{"type":"run.created"}'), record(full.run, 2, '{"ä":"\\u0000"}'.encode())]
+    assert await commit(store, Append(full.run, log, created=full)) == [None]
+    assert await store.run(full.id) == full
+    assert await store.run_numbered(full.run) == full
+    assert await store.records([full.run]) == {full.run: log}
+    assert await store.last_records([full.run]) == {full.run: log[-1]}
+
+
+async def test_what_is_not_there_is_none_or_left_out(store: Store) -> None:
+    assert await store.run("nobody") is None
+    assert await store.run_numbered(77) is None
+    assert await store.event("nothing") is None
+    assert await store.records([77]) == {}
+    assert await store.last_records([77]) == {}
+    assert await store.records([]) == {}
+    assert await store.inbox([77]) == []
+    assert await store.runs(RunQuery()) == []
+
+
+async def test_logs_of_many_runs_come_back_whole(store: Store) -> None:
+    """More runs than one statement reads, interleaved, in batches of odd sizes."""
+    runs = [store.new_run() for _ in range(600)]
+    await commit(store, *(created(run) for run in runs))
+    await commit(store, *(group(run, *range(2, 3 + run % 3)) for run in runs))
+    logs = await store.records(runs)
+    assert {run: [one.seq for one in log] for run, log in logs.items()} == {
+        run: list(range(1, 3 + run % 3)) for run in runs
+    }
+    assert await store.last_records(runs) == {run: log[-1] for run, log in logs.items()}
+
+
+async def test_the_last_change_of_a_batch_is_what_a_list_shows(store: Store) -> None:
+    run = store.new_run()
+    last = change("sleeping", 9, tasks=4, seq=3, started_us=2)
+    await commit(
+        store, created(run), group(run, 2, change=change("executing", 5)), group(run, 3, change=last)
+    )
+    assert await store.run_numbered(run) == replace(row(run), **last._asdict())
+    await commit(store, Append(run, [], change=change(None, status="SUCCEEDED", finished_us=8)))
+    assert (await store.run_numbered(run)) == replace(
+        row(run), phase=None, status="SUCCEEDED", finished_us=8
+    ), "a change needs no record"
+
+
+async def test_answers_come_later_and_in_order(store: Store) -> None:
+    told: list[int] = []
+    last = asyncio.Event()
+
+    def done(number: int) -> None:
+        told.append(number)
+        if number == 2:
+            last.set()
+
+    first, second = store.new_run(), store.new_run()
+    store.submit([created(first)], lambda _: done(1))
+    store.submit([created(second)], lambda _: done(2))
+    assert told == []
+    await last.wait()
+    assert told == [1, 2]
+
+
+# -- the compare-and-set
+
+
+REFUSED_GROUPS = [
+    ("the number is taken", [2]),
+    ("it overlaps", [2, 3]),
+    ("it leaves a gap", [4]),
+    ("a gap inside", [3, 5]),
+    ("twice the same", [3, 3]),
+    ("backwards", [4, 3]),
+]
+
+
+@pytest.mark.parametrize(("why", "seqs"), REFUSED_GROUPS, ids=[why for why, _ in REFUSED_GROUPS])
+async def test_a_group_that_does_not_follow_the_log_is_refused(
+    store: Store, why: str, seqs: list[int]
+) -> None:
+    run = store.new_run()
+    await commit(store, created(run), group(run, 2))
+    [result] = await commit(store, group(run, *seqs, change=change("executing")))
+    assert isinstance(result, Refused), why
+    assert [one.seq for one in (await store.records([run]))[run]] == [1, 2]
+    assert await store.run_numbered(run) == row(run), "its change was refused with it"
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [group(9, 1), group(9, 2), created(1, id="other"), created(9, id="run-1")],
+    ids=["record 1 of no run", "record 2 of no run", "number taken", "id taken"],
+)
+async def test_a_run_is_created_once_and_before_its_log(store: Store, operation: Append) -> None:
+    assert store.new_run() == 1
+    await commit(store, created(1))
+    [result] = await commit(store, operation)
+    assert isinstance(result, Refused)
+    assert await store.records([1, 9]) == {1: [record(1, 1)]}
+    assert await store.runs(RunQuery()) == [row(1)]
+
+
+BAD_VALUES: list[tuple[str, Append]] = [
+    ("65 bits", Append(2, [LogRow(2, 2, 2**63, b"{}")])),
+    ("no bytes", Append(2, [LogRow(2, 2, 0, object())])),  # type: ignore[arg-type]  # what is tested
+    ("lone surrogate", Append(2, [record(2, 2)], change=change("\ud800"))),
+    ("taken by 65 bits", Append(2, [record(2, 2)], taken=(2**64,))),
+    ("id exists", Append(2, [record(2, 2)], created=row(2))),
+]
+
+
+@pytest.mark.parametrize(("why", "bad"), BAD_VALUES, ids=[why for why, _ in BAD_VALUES])
+async def test_only_the_operation_at_fault_and_its_successors_are_refused(
+    store: Store, why: str, bad: Append
+) -> None:
+    runs = [store.new_run() for _ in range(3)]
+    await commit(store, *(created(run) for run in runs))
+    results = await commit(
+        store, group(1, 2), bad, group(3, 2), group(2, 3), put(2), group(1, 3), Ingest([(event("e"), [])])
+    )
+    assert [type(result) for result in results] == [
+        type(None),
+        Refused,
+        type(None),
+        Refused,  # follows the one at fault
+        type(None),  # not a group: others write to the inbox
+        type(None),
+        type(None),
+    ], why
+    logs = await store.records(runs)
+    assert [len(logs[run]) for run in runs] == [3, 1, 2]
+    assert await store.event("e") == event("e")
+
+
+async def test_a_chain_that_was_refused_stays_refused_in_the_next_batch(store: Store) -> None:
+    """The next batch was handed over before its owner could know."""
+    run = store.new_run()
+    await commit(store, created(run))
+    first = answer(store, Append(run, [LogRow(run, 2, 2**63, b"{}")]))
+    second = answer(store, group(run, 3))
+    for outcome in (await first, await second):
+        assert isinstance(outcome, list)
+        assert isinstance(outcome[0], Refused)
+    assert await commit(store, group(run, 2)) == [None], "its owner starts again from the log"
+
+
+# -- events
+
+
+async def test_an_event_and_its_runs_are_stored_together(store: Store) -> None:
+    one, two = store.new_run(), store.new_run()
+    operation = Ingest(
+        [
+            (
+                event("a"),
+                [(row(one, event_id="a"), record(one, 1)), (row(two, event_id="a"), record(two, 1))],
+            ),
+            (event("b"), []),
+        ]
+    )
+    assert await commit(store, operation, group(one, 2)) == [None, None]
+    assert await store.event("a") == event("a")
+    assert await store.event("b") == event("b")
+    assert await store.records([one, two]) == {one: [record(one, 1), record(one, 2)], two: [record(two, 1)]}
+    assert await store.run(f"run-{two}") == row(two, event_id="a")
+
+
+@pytest.mark.parametrize(
+    ("again", "result"),
+    [
+        (Ingest([(event("a"), [])]), Duplicate((0,))),
+        (Ingest([(event("x"), []), (event("a"), [])]), Duplicate((1,))),
+        (Ingest([(event("x"), []), (event("x"), [])]), Duplicate((1,))),
+        (Ingest([(event("x"), []), (event("a", "other"), [])]), Conflict(1)),
+        (Ingest([(event("x"), []), (event("x", "other"), [])]), Conflict(1)),
+    ],
+)
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in two"])
+async def test_an_event_id_counts_once(store: Store, again: Ingest, result: Result, together: bool) -> None:
+    first = Ingest([(event("a"), [])])
+    if together:
+        assert await commit(store, first, again) == [None, result]
+    else:
+        assert await commit(store, first) == [None]
+        assert await commit(store, again) == [result]
+    has_new = again.events[0][0].id == "x" and isinstance(result, Duplicate)
+    assert await store.event("x") == (event("x") if has_new else None)
+
+
+@pytest.mark.parametrize(
+    ("later_us", "window_us", "result"),
+    [
+        (24 * HOUR_US - 1, 24 * HOUR_US, Conflict(0)),
+        (24 * HOUR_US, 24 * HOUR_US, None),  # the window is over
+        (HOUR_US, HOUR_US, None),
+    ],
+)
+async def test_an_event_id_counts_for_a_window(
+    store: Store, later_us: int, window_us: int, result: Result
+) -> None:
+    await commit(store, Ingest([(event("a"), [])]))
+    again = event("a", "other", later_us)
+    assert await commit(store, Ingest([(again, [])], window_us=window_us)) == [result]
+    assert await store.event("a") == (again if result is None else event("a")), "the newest one"
+
+
+async def test_a_duplicate_starts_nothing_and_its_neighbour_does(store: Store) -> None:
+    await commit(store, Ingest([(event("a"), [])]))
+    old, new = store.new_run(), store.new_run()
+    operation = Ingest(
+        [(event("a"), [(row(old), record(old, 1))]), (event("b"), [(row(new), record(new, 1))])]
+    )
+    assert await commit(store, operation) == [Duplicate((0,))]
+    assert [one.run for one in await store.runs(RunQuery())] == [new]
+
+
+async def test_a_conflict_stores_nothing(store: Store) -> None:
+    await commit(store, Ingest([(event("a"), [])]))
+    run = store.new_run()
+    operation = Ingest([(event("b"), [(row(run), record(run, 1))]), (event("a", "other"), [])])
+    assert await commit(store, operation) == [Conflict(1)]
+    assert await store.event("b") is None
+    assert await store.runs(RunQuery()) == []
+
+
+async def test_an_ingest_is_refused_whole_when_a_run_id_is_taken(store: Store) -> None:
+    await commit(store, created(store.new_run()))
+    new, twin = store.new_run(), store.new_run()
+    operation = Ingest([(event("a"), [(row(new), record(new, 1)), (row(twin, id="run-1"), record(twin, 1))])])
+    [result, other] = await commit(store, operation, Ingest([(event("b"), [])]))
+    assert isinstance(result, Refused)
+    assert other is None
+    assert await store.event("a") is None
+    assert await store.records([new, twin]) == {}
+
+
+async def test_an_id_that_was_made_here_is_not_looked_up(store: Store) -> None:
+    await commit(store, Ingest([(event("a"), [])]))
+    assert await commit(store, Ingest([(event("a", "other", 1), [])], unique=True)) == [None]
+    assert await store.event("a") == event("a", "other", 1), "the newest one"
+
+
+# -- the inbox
+
+
+async def test_only_open_runs_have_an_inbox(store: Store) -> None:
+    run, ended = store.new_run(), store.new_run()
+    await commit(store, created(run), created(ended, phase=None))
+    assert await commit(store, put(run), put(ended), put(99)) == [None, Missing(), Missing()]
+    assert await store.inbox_runs() == [run]
+
+
+async def test_a_batch_is_carried_out_in_its_order(store: Store) -> None:
+    run = store.new_run()
+    end = group(run, 2, change=change(None))
+    results = await commit(store, put(run), created(run), put(run), end, put(run))
+    assert results == [Missing(), None, None, None, Missing()]
+    assert len(await store.inbox([run])) == 1
+
+
+async def test_a_group_takes_what_it_consumed(store: Store) -> None:
+    runs = [store.new_run(), store.new_run()]
+    await commit(store, *(created(run) for run in runs))
+    await commit(store, put(2, b"c"), put(1, b"a"), put(1, b"b"))
+    items = await store.inbox(runs)
+    assert [(one.run, one.at_us, one.body) for one in items] == [(2, 5, b"c"), (1, 5, b"a"), (1, 5, b"b")]
+    assert sorted({one.item for one in items}) == [one.item for one in items]
+    [refused] = await commit(store, group(1, 9, taken=(items[1].item,)))
+    assert isinstance(refused, Refused)
+    assert await store.inbox([1]) == items[1:], "a refused group takes nothing"
+    await commit(store, group(1, 2, taken=(items[1].item, items[2].item)))
+    assert await store.inbox(runs) == items[:1]
+    await commit(store, Append(2, [], taken=(items[0].item,)))
+    assert await store.inbox_runs() == []
+
+
+async def test_an_item_number_is_never_given_twice(store: Store) -> None:
+    """Its owner remembers the numbers it has seen: a repeated one would be taken for seen."""
+    run = store.new_run()
+    await commit(store, created(run), put(run))
+    [before] = await store.inbox([run])
+    await commit(store, group(run, 2, taken=(before.item,)), put(run))
+    [after] = await store.inbox([run])
+    assert after.item > before.item
+
+
+# -- lists
+
+
+@pytest.fixture
+async def listed(store: Store) -> Store:
+    runs = [
+        row(1, status="SUCCEEDED", phase=None, created_us=10),
+        row(2, status="RUNNING", phase="sleeping", workflow="other", created_us=20, due_us=500),
+        row(3, status="RUNNING", phase="waiting", trigger="EVENT", event="a/b", created_us=30),
+        row(4, status="PENDING", environment="staging", created_us=40, due_us=300),
+        row(5, status="RUNNING", phase="retrying", origin="run-1", created_us=50, due_us=300),
+        row(6, status="FAILED", phase=None, created_us=60, due_us=100),
+    ]
+    for one in runs:
+        assert store.new_run() == one.run
+    await commit(store, *(group(one.run, 1, created=one) for one in runs))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("query", "runs"),
+    [
+        (RunQuery(), [6, 5, 4, 3, 2, 1]),
+        (RunQuery(limit=2), [6, 5]),
+        (RunQuery(limit=2, before=5), [4, 3]),
+        (RunQuery(before=1), []),
+        (RunQuery(status=("RUNNING",)), [5, 3, 2]),
+        (RunQuery(status=("PENDING", "FAILED")), [6, 4]),
+        (RunQuery(phase=("sleeping", "waiting")), [3, 2]),
+        (RunQuery(workflow=("other",)), [2]),
+        (RunQuery(trigger=("EVENT",)), [3]),
+        (RunQuery(environment=("staging",)), [4]),
+        (RunQuery(event=("a/b",)), [3]),
+        (RunQuery(origin="run-1"), [5]),
+        (RunQuery(created_from_us=20, created_until_us=40), [3, 2]),
+        (RunQuery(status=("RUNNING",), workflow=("fulfil",), limit=1), [5]),
+        (RunQuery(status=("x' OR 1 = 1 --",)), []),
+    ],
+)
+async def test_runs_are_listed_newest_first(listed: Store, query: RunQuery, runs: list[int]) -> None:
+    assert [one.run for one in await listed.runs(query)] == runs
+
+
+async def test_open_runs_come_by_number(listed: Store) -> None:
+    assert await listed.open_runs(0, 2) == [OpenRun(2, "sleeping", 500), OpenRun(3, "waiting", None)]
+    assert [one.run for one in await listed.open_runs(3, 10)] == [4, 5]
+
+
+async def test_due_runs_come_soonest_first(listed: Store) -> None:
+    assert await listed.due_runs(501, (0, 0), 10) == [(300, 4), (300, 5), (500, 2)]
+    assert await listed.due_runs(501, (300, 4), 1) == [(300, 5)], "pages go on within one instant"
+    assert await listed.due_runs(500, (0, 0), 10) == [(300, 4), (300, 5)], "before, not at"
+
+
+async def test_triggers_are_replaced_by_workflow_and_version(store: Store) -> None:
+    first = [
+        TriggerRow("a", 1, "x/*", "production"),
+        TriggerRow("a", 2, "x/y", "production"),
+        TriggerRow("b", 1, "x/y", "staging"),
+    ]
+    await store.register_triggers([("a", 1), ("a", 2), ("b", 1)], first)
+    assert sorted(await store.triggers()) == first
+    changed = TriggerRow("a", 2, "z", "production")
+    await store.register_triggers([("a", 2), ("b", 1)], [changed])
+    assert sorted(await store.triggers()) == [first[0], changed]
+
+
+# -- sessions
+
+
+async def test_a_closed_store_keeps_everything(store: Store) -> None:
+    run = store.new_run()
+    await commit(store, created(run), put(run), Ingest([(event("a"), [])]))
+    await store.close()
+    assert isinstance(await answer(store, group(run, 2)), StoreFailure)
+    await store.open()
+    assert store.new_run() == run + 1
+    assert await commit(store, group(run, 2)) == [None]
+    assert len((await store.records([run]))[run]) == 2
+    assert await store.inbox_runs() == [run]
+
+
+async def test_closing_twice_and_opening_twice(store: Store) -> None:
+    with pytest.raises(StoreLocked):
+        await store.open()
+    assert await commit(store, created(store.new_run())) == [None], "the first opening is not disturbed"
+    await store.close()
+    await store.close()
+    with pytest.raises(StoreFailure):
+        await store.reopen()
+
+
+async def test_a_store_can_be_reopened_when_nothing_is_wrong(store: Store) -> None:
+    run = store.new_run()
+    await commit(store, created(run))
+    await store.reopen()
+    await store.reopen()
+    assert await store.records([run]) == {run: [record(run, 1)]}
+    assert store.new_run() == run + 1
+    assert await commit(store, group(run, 2)) == [None]
