@@ -83,7 +83,7 @@ class AsyncioSide(ForbiddenCalls):
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        handle = Handle(callback, args, copy_context() if context is None else context)
+        handle = Handle(self, callback, args, copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
 
@@ -128,8 +128,8 @@ class AsyncioSide(ForbiddenCalls):
         context: Context,
     ) -> TimerHandle:
         key = self.next_key("timer")
-        timer = TimerHandle(callback, args, context)
-        timer.arm(self, key, delay_us, when)
+        timer = TimerHandle(self, callback, args, context)
+        timer.arm(key, delay_us, when)
         self.timers[key] = timer
         self.commands.append(timer)
         return timer

@@ -85,17 +85,24 @@ class Attempts:
         perform: Perform | None = None,
     ) -> None:
         self._threads = anyio.CapacityLimiter(max_threads)
-        self._resources = resources
+        self.resources = resources
         self._ended = ended
         self._perform = perform or self.run_body
         self._loop = asyncio.get_running_loop()
         self._context: Context = copy_context()
         self._running: set[Attempt] = set()
+        self._changed: asyncio.Future[None] | None = None
 
     @property
     def running(self) -> int:
         """How many bodies run at this moment."""
         return len(self._running)
+
+    def change(self) -> asyncio.Future[None]:
+        """Done as soon as one of the running bodies has ended. Not to be canceled."""
+        if self._changed is None:
+            self._changed = self._loop.create_future()
+        return self._changed
 
     def launch(self, attempt: Attempt) -> None:
         """Start the body. Its `attempt.started` is on stable storage (DESIGN rule 1)."""
@@ -120,7 +127,7 @@ class Attempts:
 
     async def _body(self, attempt: Attempt) -> tuple[Any, BaseException | None]:
         # Errors are handed on as values: a SystemExit out of a step must not end the engine's loop.
-        enter(StepContext(attempt, self._resources))
+        enter(StepContext(attempt, self.resources))
         try:
             return await self._perform(attempt), None
         except asyncio.CancelledError as error:
@@ -143,8 +150,17 @@ class Attempts:
 
     def _finish(self, attempt: Attempt, task: asyncio.Task[tuple[Any, BaseException | None]]) -> None:
         self._running.discard(attempt)
+        if self._changed is not None:
+            self._changed.set_result(None)
+            self._changed = None
         value, error = (None, None) if task.cancelled() else task.result()
         self._ended(attempt, value, error)
+
+    def abandon(self) -> None:
+        """Cancel all bodies and take no notice of how they end."""
+        self._ended = _take_no_notice
+        for attempt in list(self._running):
+            self.interrupt(attempt)
 
     async def drain(self, seconds: float) -> list[Attempt]:
         """Give running bodies that long to end, then interrupt the others and return them."""
@@ -155,6 +171,10 @@ class Attempts:
         for attempt in left:
             self.interrupt(attempt)
         return left
+
+
+def _take_no_notice(attempt: Attempt, value: Any, error: BaseException | None) -> None:
+    del attempt, value, error
 
 
 class _NoLimit:

@@ -11,33 +11,28 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from durably.engine.handles import RunTask
-from durably.engine.running import as_current, unlink, waiting_for
+from durably.engine.running import as_current
 
-__all__ = ["close_generator", "close_task", "dropped_quietly"]
+__all__ = ["close_generator", "close_task", "dropped_quietly", "is_stubborn"]
 
 _ATTEMPTS = 100
 """A `finally` that awaits something swallows one `GeneratorExit`; the next one ends that wait. So this is
 how many may do so, one inside the other, and how long we bear with a coroutine that never gives in."""
 
 
-def close_task(task: RunTask) -> bool:
-    """Run the `finally` blocks of `task`. It is never stepped again. False: it swallows every
-    `GeneratorExit`.
+def close_task(task: RunTask) -> None:
+    """Run the `finally` blocks of an asyncio task, which then is done.
 
-    They run as the current task and in its context. Elsewhere, leaving an anyio scope or resetting a
-    context variable is an error, which a body would catch.
+    They run as the current task and in its context: elsewhere, leaving an anyio scope or resetting a context
+    variable is an error, which a body would catch.
     """
-    if task.done():
-        closed = True
-    else:
-        coroutine: Any = task.get_coro()
-        task.context.run(as_current, task, lambda: _close(coroutine))
-        closed = getattr(coroutine, "cr_frame", None) is None
-        waiter = waiting_for(task)
-        if waiter is not None:
-            unlink(waiter)
-    unlink(task)
-    return closed
+    task.context.run(as_current, task, lambda: _close(task.get_coro()))
+    task.end()
+
+
+def is_stubborn(task: RunTask) -> bool:
+    """Whether `task` could not be closed, because it swallows every `GeneratorExit`."""
+    return getattr(task.get_coro(), "cr_frame", None) is not None
 
 
 def _close(coroutine: Any) -> None:

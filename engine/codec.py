@@ -248,8 +248,8 @@ def _build_decoder(annotation: Any) -> Decode:
         raise Unsupported(f"{annotation} refers to itself; name the recursion with a dataclass") from None
     for stranger in strangers:
         raise Unsupported(
-            f"JSON cannot be decoded to {getattr(stranger, '__qualname__', stranger)}, as it can to JSON types, "
-            "dataclasses, msgspec structs and pydantic models"
+            f"JSON cannot be decoded to {getattr(stranger, '__qualname__', stranger)}, "
+            "as it can to JSON types, dataclasses, msgspec structs and pydantic models"
         )
 
     def checked(raw: Json) -> Any:
@@ -301,22 +301,22 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 def check_depth(raw: bytes, limit: int = MAX_DEPTH) -> None:
     """Refuse JSON with more than `limit` arrays and objects inside one another, before anything decodes it.
 
-    With all but the brackets gone, each pass takes the innermost pairs away, so there are never more than
-    `limit` passes, whatever is sent. Other faults are left to the decoder.
+    With all but the brackets gone, each pass takes the innermost pairs away, and with them one level. So
+    there are never more than `limit` passes, whatever is sent. Other faults are left to the decoder.
 
     Raises:
         Malformed: there are more levels than that.
     """
     if raw.count(b"[") + raw.count(b"{") <= limit:
         return
-    too_deep = b"[" * (limit + 1)
     brackets = _STRINGS.sub(b"", raw).translate(_TO_ARRAYS, _NOT_BRACKETS)
-    while too_deep not in brackets:
+    for allowed in range(limit, -1, -1):
+        if b"[" * (allowed + 1) in brackets:
+            raise Malformed(f"nested more than {limit} deep")
         fewer = brackets.replace(b"[]", b"")
         if len(fewer) == len(brackets):
             return
         brackets = fewer
-    raise Malformed(f"nested more than {limit} deep")
 
 
 # -- digests

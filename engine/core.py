@@ -141,6 +141,18 @@ class Core:
             self.runs.remove(run)
         await self.store.close()
 
+    async def abandon(self) -> None:
+        """Stop as `kill -9` would: nothing more is written, nobody is waited for. For tests of what comes after."""
+        self.draining = True
+        self.journal.stop()
+        self.timers.close()
+        self.executor.admission.close()
+        await self.background.close()
+        for run in self.runs:
+            self.runs.remove(run)
+        self.executor.attempts.abandon()
+        await self.store.close()
+
     def _note_drain(self, attempt: Attempt) -> None:
         run = attempt.run
         step = run.state.steps.get(attempt.key) if run.state is not None else None

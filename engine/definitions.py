@@ -165,6 +165,8 @@ class Step(Definition[P, R]):
     def __get__(self, obj: None, owner: type) -> Self: ...
     @overload
     def __get__(self: "Step[Concatenate[S, Q], R]", obj: S, owner: type) -> "Step[Q, R]": ...
+    @overload
+    def __get__(self, obj: object, owner: type) -> Self: ...  # to pyright, a static method
     def __get__(self, obj: Any, owner: type) -> Any:
         """The step of an object when it is declared as a method."""
         if obj is None:

@@ -24,7 +24,7 @@ D = TypeVar("D", default=Any)  # with a default, so that a bare `Event` is no er
 
 
 @final
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, init=False)  # with slots, Event[Order](…) is a TypeError before Python 3.13
 class Event(Generic[D]):
     """Something named that happened. It triggers runs and wakes those that wait for it.
 
@@ -80,7 +80,7 @@ class Event(Generic[D]):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signal(Generic[D]):
     """Something sent to one run. It wakes one waiter, and is kept if none waits."""
 

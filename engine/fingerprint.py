@@ -12,9 +12,9 @@ __all__ = ["fingerprint"]
 def fingerprint(fn: Callable[..., Any]) -> str:
     """Sixteen hexadecimal digits of the function's bytecode, constants and names, inner functions included.
 
-    No file name, line number or address goes in: moving or reformatting code, or adding a comment, changes
-    nothing, and every process gives the same. Another version of Python compiles to other bytecode, and gives
-    another. Functions that the code calls are not looked into: a changed helper does not show.
+    No file name, line number or address goes in: moving code or adding a comment changes nothing, and every
+    process gives the same. Breaking a line can change bytecode, and another version of Python does. Functions
+    that the code calls are not looked into: a changed helper does not show.
     """
     code: CodeType = inspect.unwrap(fn).__code__
     hash_ = sha256()

@@ -66,6 +66,11 @@ class RunTask(asyncio.Task[Any]):
     def __hash__(self) -> int:
         return self.order
 
+    def end(self) -> None:
+        """Be done, without another step, because the coroutine has been closed."""
+        self.cancel()  # what it waits for
+        super(asyncio.Task, self).set_result(None)  # as a mere future: nobody else can
+
     @property
     def _loop(self) -> NoReturn:
         # Only anyio reads it, just before it starts a thread. That would do its work, find that it cannot
@@ -91,16 +96,29 @@ class Handle(asyncio.Handle):
 
     __slots__ = ()
 
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context) -> None:
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context,
+    ) -> None:
+        self._loop = loop
         self._callback: Callable[..., object] | None = callback
         self._args = args
         self._context = context
         self._cancelled = False
 
     def run(self) -> None:
-        """Call it, unless it was canceled meanwhile. Raises what it raises."""
-        if self._callback is not None:
-            self._context.run(self._callback, *self._args)
+        """Call it, unless it was canceled meanwhile. Nothing that it raises blows through (DESIGN rule 6)."""
+        try:
+            if self._callback is not None:
+                self._context.run(self._callback, *self._args)
+        except BaseException as error:  # noqa: BLE001 - an asyncio task has the SystemExit that it lets through
+            if self.task is None:
+                message = f"in callback {self.name}"
+                self._loop.call_exception_handler({"message": message, "exception": error})
+        del self  # this frame lives as long as the traceback of the task's error: that would be a circle
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -112,6 +130,12 @@ class Handle(asyncio.Handle):
         """The asyncio task whose next step this is."""
         owner = getattr(self._callback, "__self__", None)
         return owner if type(owner) is RunTask else None
+
+    @property
+    def is_bookkeeping(self) -> bool:
+        """Whether this is asyncio or anyio noting that a task or a future is done."""
+        module = str(getattr(self._callback, "__module__", ""))
+        return self.task is None and module.partition(".")[0] in {"anyio", "asyncio"}
 
     @property
     def name(self) -> str:
@@ -158,9 +182,9 @@ class TimerHandle(Handle, asyncio.TimerHandle):
 
     __slots__ = ("delay_us", "due_us", "key", "order", "turn")
 
-    def arm(self, home: Home, key: str, delay_us: int, when: float) -> None:
+    def arm(self, key: str, delay_us: int, when: float) -> None:
         """Say when it is due: in `delay_us` from now, to asyncio known as `when`."""
-        self._loop = home
+        home = cast("Home", self._loop)
         self._when = when
         self.key = key
         self.delay_us = delay_us
@@ -176,7 +200,7 @@ class TimerHandle(Handle, asyncio.TimerHandle):
 
     def cancel(self) -> None:
         super().cancel()
-        self._loop.take_back(self)
+        cast("Home", self._loop).take_back(self)
 
 
 @dataclass(frozen=True, slots=True)

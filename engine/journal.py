@@ -53,13 +53,19 @@ class Journal:
         self._lost = lost
         self._reopened = reopened
         self._fatal = fatal
+        self._stopped = False
         self.failure: StoreFailure | None = None
         """Why nothing can be written just now; None when all is well."""
         self.committer = Committer(store, elapsed_us=clock.elapsed_us, committed=self._done, failed=self._failed)
 
     def add(self, operation: Operation) -> None:
         """Append a group, or carry out an operation whose `after` is an `Answer`."""
-        self.committer.add(operation)
+        if not self._stopped:
+            self.committer.add(operation)
+
+    def stop(self) -> None:
+        """Take note of nothing any more."""
+        self._stopped = True
 
     def check_writable(self) -> None:
         """Raise `StoreError` when new work has to be refused: the store cannot be written just now."""
@@ -67,6 +73,8 @@ class Journal:
             raise StoreError(f"nothing can be stored just now ({self.failure}); try again later")
 
     def _done(self, operation: Operation, result: Result) -> None:
+        if self._stopped:
+            return
         if isinstance(operation, Append):
             self._committed(operation, result)
         else:
@@ -74,6 +82,8 @@ class Journal:
             answer(result)
 
     def _failed(self, operations: list[Operation], failure: StoreFailure) -> None:
+        if self._stopped:
+            return
         self.failure = failure
         log.error("store.failed", store=self._store.location, reason=str(failure))
         if isinstance(failure, Fenced | CorruptStore):

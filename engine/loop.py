@@ -12,7 +12,7 @@ from contextvars import Context
 from typing import Any
 
 from durably.engine.asyncio_side import AsyncioSide, is_unfinished
-from durably.engine.closing import close_generator, close_task, dropped_quietly
+from durably.engine.closing import close_generator, close_task, dropped_quietly, is_stubborn
 from durably.engine.handles import (
     Canceled,
     Command,
@@ -24,7 +24,7 @@ from durably.engine.handles import (
     sort_canceled,
     tidy,
 )
-from durably.engine.running import enter, is_running, leave, unlink
+from durably.engine.running import enter, is_running, leave
 from durably.engine.whereabouts import whereabouts
 
 __all__ = ["Canceled", "Command", "CommandFuture", "Evicted", "RunLoop", "RunTask", "Spin", "TimerHandle"]
@@ -148,13 +148,9 @@ class RunLoop(AsyncioSide):
             if ran > most:
                 raise Spin(_spin(batch, most))
             self._ready = []
-            for handle in batch:
+            for turn in range(len(batch)):
                 before = len(self._ready)
-                try:
-                    handle.run()
-                except BaseException as error:  # noqa: BLE001 - SystemExit, too, is a body's error (DESIGN rule 6)
-                    if handle.task is None:  # else the task has it
-                        self._complain(f"in callback {handle.name}", error)
+                batch[turn].run()
                 if len(self._ready) > before + 1:
                     self._ready[before:] = sort_canceled(self._ready[before:])
             if self._ready and only_anyio_retries(batch) and only_anyio_retries(self._ready):
@@ -180,10 +176,7 @@ class RunLoop(AsyncioSide):
             try:
                 await generator.aclose()
             except BaseException as error:  # noqa: BLE001 - as in asyncio.run, the others are closed
-                self._complain(f"in closing {generator}", error)
-
-    def _complain(self, message: str, error: BaseException) -> None:
-        self.call_exception_handler({"message": message, "exception": error})
+                self.call_exception_handler({"message": f"in closing {generator}", "exception": error})
 
     # -- what became of it
 
@@ -204,13 +197,13 @@ class RunLoop(AsyncioSide):
         return self.root.result()
 
     def where(self) -> list[str]:
-        """`path: function (file:line)` for each asyncio task that is alive, in the order of their creation."""
+        """`path: function (file:line)` for each asyncio task that is alive, in the order of creation."""
         return [_where(task) for task in self._tasks if not task.done()]
 
     # -- eviction
 
     def evict(self) -> None:
-        """Throw the instance away, in whatever state, and let its code do nothing more (DESIGN rule 6).
+        """Throw the instance away, in any state, and let its code do nothing more (DESIGN rule 6).
 
         All coroutines are closed: their `finally` blocks run, but no `except Exception`, nor `except
         CancelledError`. A step called there raises `Evicted`. A timer set there never fires, an asyncio
@@ -222,11 +215,12 @@ class RunLoop(AsyncioSide):
         self.evicted = True
         outside = enter(self, self._generator_started, _forget)
         try:
-            stubborn = self._close_all()
+            tasks = self._close_all()
             self._clear()
-            if stubborn:
+            if any(map(is_stubborn, tasks)):
                 with dropped_quietly():
-                    stubborn.clear()
+                    tasks.clear()
+                self._close_all()
                 self._clear()
         finally:
             leave(outside)
@@ -242,29 +236,31 @@ class RunLoop(AsyncioSide):
         return CommandFuture(self, f"!/{name}", command)
 
     def _close_all(self) -> list[RunTask]:
-        """Close all coroutines, the youngest asyncio task first. Returns the tasks that withstood."""
+        """Close all coroutines, those of the youngest asyncio tasks first. Returns the tasks."""
         context = Context() if self.root is None else self.root.context
-        stubborn: list[RunTask] = []
+        tasks: list[RunTask] = []
         while self._tasks or self._generators:
-            if self._tasks:
-                task = self._tasks.pop()
-                if not close_task(task):
-                    stubborn.append(task)
-            else:
+            if not self._tasks:
                 context.run(close_generator, self._generators.pop())
-        return stubborn
+            elif not (task := self._tasks.pop()).done():
+                close_task(task)
+                tasks.append(task)
+        return tasks
 
     def _clear(self) -> None:
-        """Let go of everything, and of what would hold it in a circle."""
+        """Let go of everything, and let asyncio and anyio do so, who hold what they think is alive."""
+        for future in list(self.pending.values()):
+            future.cancel()
         for timer in list(self.timers.values()):
             timer.cancel()
-        for future in self.pending.values():
-            unlink(future)
-        self.pending.clear()
-        self.commands = []
+        while batch := [handle for handle in self._ready if handle.is_bookkeeping]:
+            self._ready = []
+            for handle in batch:
+                handle.run()
         self._ready = []
         self._tasks = []
         self._sweep = []
+        self.commands = []
         self.root = self.owner = None
 
 
@@ -280,6 +276,6 @@ def _spin(batch: list[Handle], most: int) -> str:
     task = next((handle.task for handle in reversed(batch) if handle.task is not None), None)
     last = f"{batch[-1].name}, a callback" if task is None else f"asyncio task {_where(task)}"
     return (
-        f"the workflow ran {most:,} callbacks without waiting for a step, a timer or an event, the last in {last}. "
-        "Where it loops around asyncio.sleep(0), let it wait for an asyncio.Event, or sleep for some time"
+        f"the workflow ran {most:,} callbacks without waiting for a step, a timer or an event, the last in "
+        f"{last}. Where it loops around asyncio.sleep(0), let it wait for an asyncio.Event, or sleep for some time"
     )

@@ -11,7 +11,6 @@ from durably.engine.events import Cron, Trigger
 from durably.engine.retry import RetryPolicy, check_retries
 
 __all__ = [
-    "MAX_NAME",
     "On",
     "OnLost",
     "Options",
@@ -31,9 +30,6 @@ Schedule: TypeAlias = str | Cron | Sequence[str | Cron]
 """When runs start: a cron expression, a `Cron`, or several of either."""
 OnLost: TypeAlias = Literal["retry", "fail"]
 """What becomes of an attempt whose process died: it is started again, or the step fails."""
-
-MAX_NAME = 255
-"""The most characters in a step's name or key, or in a workflow's name."""
 
 
 class Options(TypedDict, total=False):
@@ -58,16 +54,17 @@ def name_of(fn: object, name: str | None, decorator: str) -> str:
     return _check_name(fn.__name__ if name is None else name, f"the name of a {decorator}")
 
 
-_NAME = re.compile(r"(?!\d*/)[^#]+")
+_NAME = re.compile(r"[^#]{1,255}")
+_PATH = re.compile(r"\d*/")
 
 
 def _check_name(name: object, what: str) -> str:
     """A name fit for a step's identity, `<asyncio-task path>/<name>#<n>`, whose path is made of numbers."""
     if not isinstance(name, str):
         raise TypeError(f"{what} is {name!r}; it must be text")
-    if not (_NAME.fullmatch(name) and len(name) <= MAX_NAME and name.isprintable()):
+    if not (_NAME.fullmatch(name) and name.isprintable()) or _PATH.match(name):
         raise ValueError(
-            f"{what} is {name!r}; it must have 1 to {MAX_NAME} printable characters, no '#', "
+            f"{what} is {name!r}; it must have 1 to 255 printable characters, no '#', "
             "and not begin with '/' or with a number and '/'"
         )
     return name
@@ -75,7 +72,11 @@ def _check_name(name: object, what: str) -> str:
 
 def check_key(key: str) -> str:
     """A step's key: a name or, with a leading `/`, a whole identity."""
-    return f"/{_check_name(key[1:], 'key')}" if key.startswith("/") else _check_name(key, "key")
+    if not key.startswith("/"):
+        return _check_name(key, "key")
+    if not (_NAME.fullmatch(key[1:]) and key.isprintable()):
+        raise ValueError(f"key is {key!r}; after the '/' it must have 1 to 255 printable characters, no '#'")
+    return key
 
 
 def check_on_lost(on_lost: OnLost) -> OnLost:

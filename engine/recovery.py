@@ -1,6 +1,6 @@
 """Going on with a run that was just loaded: what is gone, what is fed, what starts again (DESIGN rules 8, 12)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from durably.engine.admission import SUSPECT_AFTER
 from durably.engine.errors import ErrorInfo, WorkerLost, qualified_names
@@ -23,6 +23,7 @@ def resume(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> None:
     state = run.state
     assert state is not None
     assert run.registered is not None
+    gone = list(_gone(run, state))  # before anything is started here
     if state.blocked is not None:
         executor.append(run, executor.stamp(state), [RunUnblocked(code=run.registered.code)])
     if state.started_us is None:
@@ -32,7 +33,7 @@ def resume(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> None:
         if _open(run):
             executor.deliver(run, key)
     if _open(run):
-        _write_losses(run, executor)
+        _write_losses(run, gone, executor)
     for key in list(_waiting(run)):
         _start_or_fail(run, key, executor)
     if _open(run):
@@ -57,19 +58,6 @@ def _open(run: LiveRun) -> bool:
     return run.state is not None and not run.state.ended
 
 
-def _write_losses(run: LiveRun, executor: Executor) -> None:
-    state = run.state
-    assert state is not None
-    reason = "fenced" if run.fenced else "crash"
-    run.fenced = False
-    notes = [
-        AttemptLost(step=key, name=step.name, reason=reason, attempt=step.attempt, start=step.start)
-        for key, step in _gone(run, state)
-    ]
-    if notes:
-        executor.append(run, executor.stamp(state), notes)
-
-
 def _gone(run: LiveRun, state: RunState) -> Iterator[tuple[str, StepState]]:
     """Steps whose attempt should be running and is not."""
     for key, step in state.steps.items():
@@ -77,6 +65,20 @@ def _gone(run: LiveRun, state: RunState) -> Iterator[tuple[str, StepState]]:
         alive = attempt is not None and (attempt.number, attempt.start) == (step.attempt, step.start)
         if step.running and not alive:
             yield key, step
+
+
+def _write_losses(run: LiveRun, gone: Sequence[tuple[str, StepState]], executor: Executor) -> None:
+    state = run.state
+    assert state is not None
+    reason = "fenced" if run.fenced else "crash"
+    run.fenced = False
+    notes = [
+        AttemptLost(step=key, name=step.name, reason=reason, attempt=step.attempt, start=step.start)
+        for key, step in gone
+        if step.running and state.steps.get(key) is step  # and not ended by an outcome that was known
+    ]
+    if notes:
+        executor.append(run, executor.stamp(state), notes)
 
 
 def _waiting(run: LiveRun) -> Iterator[str]:

@@ -4,7 +4,7 @@ What is compared is a step's identity and the digest of its arguments, a timer's
 ended (DESIGN rule 7). The order of commands within one group is not: their identities say which is which.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 from durably.engine.errors import NondeterminismError
@@ -214,8 +214,3 @@ def _cause(instance: Instance) -> str:
         "deterministic. Time, randomness, a set's order, globals and the environment belong in steps."
     )
 
-
-def drive(steps: Iterator[None]) -> None:
-    """Exhaust a replay at once."""
-    for _ in steps:
-        pass

@@ -11,13 +11,13 @@ has changed them is refused there, and not in the middle of somebody's run.
 
 import asyncio
 import sys
-from asyncio import AbstractEventLoop, Future, Task
+from asyncio import AbstractEventLoop, Task
 from asyncio.events import _get_running_loop, _set_running_loop
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, NamedTuple
 
-__all__ = ["Outside", "as_current", "enter", "is_running", "leave", "unlink", "waiting_for"]
+__all__ = ["Outside", "as_current", "enter", "is_running", "leave"]
 
 AsyncGeneratorHook = Callable[[AsyncGenerator[Any, Any]], None]
 
@@ -85,17 +85,6 @@ def as_current(task: Task[Any], call: Callable[[], None]) -> None:
         call()
     finally:
         _leave_task(loop, task)
-
-
-def waiting_for(task: Task[Any]) -> "Future[Any] | None":
-    """The future that `task` is suspended on."""
-    return getattr(task, "_fut_waiter", None)  # typeshed does not have it
-
-
-def unlink(future: "Future[Any]") -> None:
-    """Make `future` forget whom to tell when it is done: those who wait for it, and who hold it in turn."""
-    for callback, _ in list(future._callbacks or ()):
-        future.remove_done_callback(callback)
 
 
 def _try_out() -> None:

@@ -103,7 +103,7 @@ class Signature:
         return resolve(self.fn, self.name, declared, live=self._live, triggered=self._triggered)
 
     def check(self) -> None:
-        """Raise what is wrong with an annotation whose names were not defined when the function was declared."""
+        """Raise what is wrong with annotations whose names were not defined at the declaration."""
         _ = self._resolved
 
     @cached_property

@@ -20,7 +20,7 @@ __all__ = [
 BUSY_TIMEOUT_S = 5.0
 """How long SQLite itself waits for another process's lock before it reports BUSY."""
 
-SETTINGS = (
+SETTINGS: tuple[str, ...] = (
     "PRAGMA synchronous = FULL",  # NORMAL lost acknowledged commits in 39 % of simulated power cuts
     "PRAGMA fullfsync = ON",  # macOS: fsync alone leaves the data in the drive's cache
     "PRAGMA checkpoint_fullfsync = ON",

@@ -1,14 +1,16 @@
-"""Running workflows on a `RunLoop` with virtual time, for the tests of the loop."""
+"""Loops to try, and workflows simulated on them in virtual time."""
 
 import heapq
+import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextvars import Context
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import pytest
 
@@ -17,38 +19,47 @@ from durably.engine.loop import Canceled, Command, CommandFuture, RunLoop
 START_US = 1_800_000_000_000_000
 
 
-class Work(NamedTuple):
-    """What a simulated step does: it takes that many seconds, then gives a value or raises an error."""
+# -- one loop
 
-    name: str
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., RunLoop]]:
+    """`started(body, salt=7)`: a loop with `body(loop)` as its root, not yet driven. Evicted when the test ends."""
+    loops: WeakSet[RunLoop] = WeakSet()
+
+    def start(body: Callable[[RunLoop], Coroutine[Any, Any, Any]], salt: int = 7) -> RunLoop:
+        loop = RunLoop(salt, START_US)
+        loop.start(body(loop), Context())
+        loops.add(loop)
+        return loop
+
+    yield start
+    for loop in loops:
+        loop.evict()
+
+
+def keys_of(commands: Iterable[Command]) -> list[str]:
+    """The keys of commands, with a minus before those that are taken back."""
+    return [f"-{each.what.key}" if isinstance(each, Canceled) else each.key for each in commands]
+
+
+@pytest.fixture
+def keys() -> Callable[[Iterable[Command]], list[str]]:
+    return keys_of
+
+
+# -- a workflow in virtual time
+
+
+class Work(NamedTuple):
+    """What a simulated step does: it takes so many seconds, then gives a value or raises an error."""
+
     takes: float
     gives: Any
 
 
-class StepFunction(Protocol):
-    """A step, to the simulated workflow. Like a real one a coroutine, so that `gather` makes a task of it."""
-
-    def __call__(self, name: str, takes: float = 1, gives: Any = None) -> "Awaitable[Any]": ...
-
-
-Workflow = Callable[[StepFunction], Awaitable[Any]]
-
-
-class Simulation(NamedTuple):
-    """How a workflow ended, and its commands, a list for each activation."""
-
-    result: Any
-    error: BaseException | None
-    commands: list[list[str]]
-    seconds: float
-
-    def outcome(self) -> Any:
-        """The result, or the error's type: what does not differ from process to process."""
-        return self.result if self.error is None else type(self.error).__name__
-
-
 class Outcome(NamedTuple):
-    """One input: the result of a step, or a timer (`gives` is None) that is due."""
+    """One input: a step's end, or a timer that is due."""
 
     kind: str
     key: str
@@ -56,12 +67,20 @@ class Outcome(NamedTuple):
     at_us: int
 
 
-def launch(workflow: Workflow, salt: int = 7) -> RunLoop:
-    """A loop with that workflow as its root, not yet driven."""
+class Simulation(NamedTuple):
+    """How a workflow ended, and its commands as text, a list for each activation."""
+
+    result: Any
+    error: BaseException | None
+    commands: list[list[str]]
+
+
+def launch(workflow: Callable[..., Awaitable[Any]], salt: int = 7) -> RunLoop:
+    """A loop with `workflow(step)` as its root, where `await step(name, takes, gives)` is a simulated step."""
     loop = RunLoop(salt, START_US)
 
     async def step(name: str, takes: float = 1, gives: Any = None) -> Any:
-        return await loop.call(name, Work(name, takes, gives))
+        return await loop.call(name, Work(takes, gives))
 
     async def body() -> Any:
         return await workflow(step)
@@ -71,15 +90,16 @@ def launch(workflow: Workflow, salt: int = 7) -> RunLoop:
 
 
 def feed(loop: RunLoop, outcome: Outcome) -> list[Command]:
-    """Bring one outcome and drive."""
+    """Bring one outcome and drive. One that nobody waits for any more is an error of the replayed code."""
     loop.now_us = outcome.at_us
     match outcome:
         case Outcome("timer", key):
-            assert loop.fire(key)
-        case Outcome("step", key, BaseException() as error):
-            assert loop.reject(key, error)
+            awaited = loop.fire(key)
+        case Outcome(_, key, BaseException() as error):
+            awaited = loop.reject(key, error)
         case Outcome(_, key, gives):
-            assert loop.resolve(key, gives)
+            awaited = loop.resolve(key, gives)
+    assert awaited, f"nobody waits for {outcome.key}"
     return loop.drive()
 
 
@@ -94,97 +114,97 @@ def describe(command: Command) -> str:
             return f"timer {command.key} {command.delay_us}"
 
 
-def simulate(workflow: Workflow, salt: int = 7) -> Simulation:
-    """Run `workflow` to its end in virtual time, then replay it on a second loop: its commands must be the same."""
-    loop = launch(workflow, salt)
+def outcomes_of(loop: RunLoop, commands: list[Command]) -> list[Outcome]:
+    """What will become of the commands just given."""
+    found: list[Outcome] = []
+    for command in commands:
+        if isinstance(command, CommandFuture):
+            work: Work = command.command
+            found.append(
+                Outcome("step", command.key, work.gives, loop.now_us + round(work.takes * 1_000_000))
+            )
+        elif not isinstance(command, Canceled):
+            found.append(Outcome("timer", command.key, None, command.due_us))
+    return found
+
+
+def run(loop: RunLoop) -> tuple[list[Outcome], list[list[str]]]:
+    """Drive a loop to its end, each outcome when its time has come. Returns what went in, and what came out."""
     due: list[tuple[int, int, Outcome]] = []
+    number = itertools.count()
     history: list[Outcome] = []
-    commands: list[list[str]] = []
-
-    def take(given: list[Command]) -> None:
-        commands.append([describe(command) for command in given])
-        for command in given:
-            if isinstance(command, CommandFuture):
-                work: Work = command.command
-                at_us = loop.now_us + round(work.takes * 1e6)
-                heapq.heappush(due, (at_us, len(due), Outcome("step", command.key, work.gives, at_us)))
-            elif not isinstance(command, Canceled):
-                at_us = command.due_us
-                heapq.heappush(due, (at_us, len(due), Outcome("timer", command.key, None, at_us)))
-
-    take(loop.drive())
+    commands = loop.drive()
+    given = [[describe(command) for command in commands]]
     while not loop.ended:
-        _, _, outcome = heapq.heappop(due)
+        for outcome in outcomes_of(loop, commands):
+            heapq.heappush(due, (outcome.at_us, next(number), outcome))
+        *_, outcome = heapq.heappop(due)
         if outcome.key in loop.pending or outcome.key in loop.timers:
             history.append(outcome)
-            take(feed(loop, outcome))
-    replay(workflow, salt, history, commands)
-    result, error = _outcome(loop)
-    seconds = (loop.now_us - START_US) / 1e6
-    loop.evict()
-    return Simulation(result, error, commands, seconds)
+            commands = feed(loop, outcome)
+            given.append([describe(command) for command in commands])
+        else:
+            commands = []  # it was taken back
+    return history, given
 
 
-def replay(workflow: Workflow, salt: int, history: list[Outcome], commands: list[list[str]]) -> None:
-    """Feed a history to another loop and compare."""
-    loop = launch(workflow, salt)
-    given = [[describe(command) for command in loop.drive()]]
-    given += [[describe(command) for command in feed(loop, outcome)] for outcome in history]
-    assert given == commands
-    assert loop.ended
-    loop.evict()
-
-
-def _outcome(loop: RunLoop) -> tuple[Any, BaseException | None]:
+def simulate(workflow: Callable[..., Awaitable[Any]], salt: int = 7) -> Simulation:
+    """Run a workflow in virtual time. Then replay it on a second loop, which must give the same commands."""
+    first, second = launch(workflow, salt), launch(workflow, salt)
+    history, commands = run(first)
+    replayed = [second.drive(), *(feed(second, outcome) for outcome in history)]
+    assert [[describe(command) for command in group] for group in replayed] == commands
+    assert second.ended
+    second.evict()
     try:
-        return loop.outcome(), None
+        return Simulation(first.outcome(), None, commands)
     except BaseException as error:  # noqa: BLE001 - whatever a body may raise
-        return None, error
-
-
-class Simulate(Protocol):
-    def __call__(self, workflow: Workflow, salt: int = 7) -> Simulation: ...
-
-
-@pytest.fixture(name="simulate")
-def _simulate() -> Simulate:
-    return simulate
+        return Simulation(None, error, commands)
+    finally:
+        first.evict()
 
 
 @pytest.fixture(name="launch")
-def _launch() -> Callable[[Workflow], RunLoop]:
+def launch_fixture() -> Callable[..., RunLoop]:
     return launch
+
+
+@pytest.fixture(name="simulate")
+def simulate_fixture() -> Callable[..., Simulation]:
+    return simulate
+
+
+# -- in other processes
 
 
 ELSEWHERE = """
 import json, random, runpy, sys
-junk = [bytearray(random.randrange(16, 512)) for _ in range(random.randrange(1, 20_000))]
-random.shuffle(junk)
-del junk[::2]  # holes, so that objects lie elsewhere in each process
+holes = [bytearray(random.randrange(16, 512)) for _ in range(random.randrange(1, 20_000))]
+random.shuffle(holes)
+del holes[::2]  # so that objects lie elsewhere in each process
 simulate = runpy.run_path(sys.argv[1])["simulate"]
 workflows = runpy.run_path(sys.argv[2])["WORKFLOWS"]
 runs = {name: simulate(workflow) for name, (workflow, _) in workflows.items()}
-json.dump({name: [repr(run.outcome()), run.commands] for name, run in runs.items()}, sys.stdout)
+json.dump({name: [repr(run.result), repr(run.error), run.commands] for name, run in runs.items()}, sys.stdout)
 """
+
+
+def simulate_elsewhere(test_file: str) -> list[dict[str, Any]]:
+    """What the `WORKFLOWS` of a test file do in three processes with other hashes and addresses."""
+    found: list[dict[str, Any]] = []
+    for seed in ("1", "22", "333"):
+        done = subprocess.run(  # noqa: S603 - our own test file
+            [sys.executable, "-c", ELSEWHERE, __file__, test_file],
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    return found
 
 
 @pytest.fixture
 def elsewhere() -> Callable[[str], list[dict[str, Any]]]:
-    """The outcomes and commands of a test file's `WORKFLOWS`, from three processes with other hashes and addresses."""
-
-    def run(test_file: str) -> list[dict[str, Any]]:
-        source = str(Path(__file__).parents[2] / "src")
-        found: list[dict[str, Any]] = []
-        for seed in ("1", "22", "333"):
-            done = subprocess.run(
-                [sys.executable, "-c", ELSEWHERE, __file__, test_file],
-                env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": source},
-                capture_output=True,
-                check=False,
-                text=True,
-            )
-            assert done.returncode == 0, done.stderr
-            found.append(json.loads(done.stdout))
-        return found
-
-    return run
+    return simulate_elsewhere

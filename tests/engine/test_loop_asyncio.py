@@ -36,8 +36,10 @@ async def gather(step: Any) -> list[Any]:
 
 
 async def gather_failure(step: Any) -> list[str]:
-    results = await asyncio.gather(step("a", gives=KeyError()), step("b", 2, "b"), return_exceptions=True)
-    return [str(type(result).__name__) for result in results]
+    results: list[Any] = await asyncio.gather(
+        step("a", gives=KeyError()), step("b", 2, "b"), return_exceptions=True
+    )
+    return [type(result).__name__ for result in results]
 
 
 async def wait_for_late(step: Any) -> str:
@@ -179,7 +181,7 @@ async def as_completed_tasks(step: Any) -> list[Any]:
     return [await next_one for next_one in asyncio.as_completed(tasks)]
 
 
-async def shield(step: Any) -> str:
+async def shield(step: Any) -> Any:
     task = asyncio.ensure_future(step("kept", 5, "kept"))
     try:
         async with asyncio.timeout(1):
@@ -220,7 +222,7 @@ async def abandoned_generator(step: Any) -> list[str]:
     return seen
 
 
-async def cancel_compensates(step: Any) -> str:
+async def cancel_compensates(step: Any) -> Any:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().call_later(1.5, task.cancel)
@@ -269,11 +271,12 @@ def test_primitive(name: str, simulate: Any) -> None:
     assert expected is None or run.result == expected
 
 
-def test_every_process_gives_the_same_commands(elsewhere: Any, simulate: Any) -> None:
-    here = {name: simulate(workflow) for name, (workflow, _) in WORKFLOWS.items()}
-    expected = {name: [repr(run.outcome()), run.commands] for name, run in here.items()}
-    for found in elsewhere(__file__):
-        assert found == expected
+def test_every_process_gives_the_same_commands(elsewhere: Any) -> None:
+    """They have other string hashes, and other addresses."""
+    first, *others = elsewhere(__file__)
+    assert first.keys() == WORKFLOWS.keys()
+    for other in others:
+        assert other == first
 
 
 def test_small_sets_are_iterated_over_in_the_same_order_whatever_the_salt(simulate: Any) -> None:

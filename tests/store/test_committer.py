@@ -41,7 +41,8 @@ class ScriptedStore(MemoryStore):
     def answer(self, outcome: StoreFailure | None = None, results: list[Result] | None = None) -> None:
         done, self._done = self._done, None
         assert done is not None, "nothing is under way"
-        done(outcome or results or [None] * len(self.batches[-1]))
+        committed: list[Result] = [None] * len(self.batches[-1])
+        done(outcome or results or committed)
 
 
 class Scene:

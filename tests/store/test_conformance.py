@@ -138,6 +138,7 @@ async def test_logs_of_many_runs_come_back_whole(store: Store) -> None:
         run: list(range(1, 3 + run % 3)) for run in runs
     }
     assert await store.last_records(runs) == {run: log[-1] for run, log in logs.items()}
+    assert await store.run_ids([*runs, 10_000]) == {run: f"run-{run}" for run in runs}
 
 
 async def test_the_last_change_of_a_batch_is_what_a_list_shows(store: Store) -> None:

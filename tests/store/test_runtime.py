@@ -1,6 +1,7 @@
 """The one module that reaches for time, randomness and threads."""
 
 import asyncio
+import functools
 import itertools
 import threading
 import time
@@ -54,8 +55,12 @@ def test_a_worker_does_its_jobs_in_order_on_one_thread_and_stops() -> None:
     worker = Worker("test-worker")
     done: list[tuple[int, threading.Thread]] = []
     finished = threading.Event()
+
+    def job(number: int) -> None:
+        done.append((number, threading.current_thread()))
+
     for number in range(5):
-        worker.submit(lambda number=number: done.append((number, threading.current_thread())))
+        worker.submit(functools.partial(job, number))
     worker.submit(finished.set)
     worker.stop()
     assert finished.wait(10)

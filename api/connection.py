@@ -1,0 +1,157 @@
+"""One connection, with the deadlines that aiohttp does not have: a slow client must not hold one for ever.
+
+aiohttp 3.14 waits for the end of a request's headers as long as for the next request, over an hour unless told
+otherwise, and for ever for a client that does not read.
+"""
+
+import asyncio
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from durably.api.errors import Problem, error_document
+from durably.api.limits import Limits
+
+__all__ = ["Connection", "Gate"]
+
+log = structlog.get_logger("durably.http")
+
+PROGRESS = 64 * 1024
+"""Bytes of an answer that a client has to read within `Limits.stalled_s`."""
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Type: text/plain\r\nContent-Length: 26\r\n\r\ntoo many open connections\n"
+)
+
+
+class Gate:
+    """How many connections there are, of those there may be."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.open = 0
+
+    @property
+    def full(self) -> bool:
+        return self.open >= self.limits.connections
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection with deadlines for headers and for reading the answer, and errors in our shape."""
+
+    __slots__ = ("_admitted", "_gate", "_head_timer", "_stall_timer", "_unread")
+
+    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, gate: Gate) -> None:
+        options: dict[str, Any] = {
+            "keepalive_timeout": gate.limits.idle_s,
+            "lingering_time": gate.limits.linger_s,
+            "access_log": None,
+        }
+        super().__init__(server, loop=loop, **options)
+        self._gate = gate
+        self._admitted = False
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._unread = 0
+
+    # -- a connection's life
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._gate.full:
+            assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type
+            transport.write(BUSY)
+            transport.close()
+            return
+        self._gate.open += 1
+        self._admitted = True
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._admitted:
+            self._gate.open -= 1
+            self._admitted = False
+        self._stop_timers()
+        super().connection_lost(exc)
+
+    def _stop_timers(self) -> None:
+        for timer in (self._head_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        self._head_timer = self._stall_timer = None
+
+    def _abort(self) -> None:
+        """Close without waiting for what the client has not read."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    # -- the headers of a request
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_in_head():
+            if self._head_timer is None:
+                self._await_head()
+        elif self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _await_head(self) -> None:
+        self._head_timer = self._loop.call_later(self._gate.limits.head_s, self._abort)
+
+    def _is_in_head(self) -> bool:
+        """Whether aiohttp still waits for a request, after what has come: its headers are not complete."""
+        waiter = self._waiter
+        return waiter is not None and not waiter.done()
+
+    # -- the reading of an answer
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self._buffered()
+        self._stall_timer = self._loop.call_later(self._gate.limits.stalled_s, self._check_progress)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _check_progress(self) -> None:
+        unread = self._buffered()
+        if unread > self._unread - PROGRESS:
+            self._abort()
+            return
+        self._unread = unread
+        self._stall_timer = self._loop.call_later(self._gate.limits.stalled_s, self._check_progress)
+
+    def _buffered(self) -> int:
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+
+    # -- errors that no handler answers
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Tell what is not HTTP; log what a handler did not expect, and keep it from the client."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client has gone
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer had begun already")
+        if status < 500:  # noqa: PLR2004 - client errors end here
+            first_line = (message or str(exc)).strip().partition("\n")[0]
+            problem = Problem(
+                status, "malformed_request", f"this is not a request in HTTP/1.1: {first_line[:300]}"
+            )
+        else:
+            log.error("http.failed", method=request.method, path=request.path, exc_info=exc)
+            detail = "something went wrong in the server; its log says what"
+            problem = Problem(status, "internal_error", detail)
+        response = error_document(problem)
+        response.force_close()
+        return response

@@ -1,0 +1,34 @@
+"""`/`: what this server is and where to look, until the dashboard is here."""
+
+from aiohttp import web
+
+from durably.api.responses import HTML, respond
+
+__all__ = ["routes"]
+
+PAGE = b"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Durably</title>
+<h1>Durably</h1>
+<p>This server runs durable workflows. There is no dashboard yet. Look here:</p>
+<ul>
+<li><a href="/api/v1/workflow-runs">/api/v1/workflow-runs</a>: runs, newest first;
+  one under <code>/{id}</code>, its log under <code>/{id}/history</code></li>
+<li><a href="/api/v1/workflows">/api/v1/workflows</a>: what can be run,
+  with <code>POST /{name}/actions/run</code></li>
+<li><code>POST /e/{key}</code>: send events</li>
+<li><a href="/health/ready">/health/ready</a>: whether this server takes work</li>
+</ul>
+<p>On the command line: <code>durably runs</code>, <code>durably show RUN</code>.</p>
+</html>
+"""
+
+
+def routes() -> list[web.RouteDef]:
+    """The one page."""
+    return [web.get("/", _page)]
+
+
+async def _page(_: web.Request) -> web.Response:
+    return respond(PAGE, HTML)

@@ -1,0 +1,1 @@
+"""How fast Durably is: `python -m benchmarks` runs all, `python -m benchmarks NAME` one. See README.md."""
