@@ -1,6 +1,6 @@
 """One connection, with the deadlines that aiohttp does not have: a slow client must not hold one for ever.
 
-aiohttp 3.14 waits for the end of a request's headers as long as for the next request, over an hour unless told
+aiohttp 3.14 waits for the end of a request's headers as long as for the next request, an hour unless told
 otherwise, and for ever for a client that does not read.
 """
 

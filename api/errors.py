@@ -31,8 +31,8 @@ _encode = msgspec.json.Encoder().encode
 class Problem(Exception):  # noqa: N818 - it is an answer as much as an error, and named as RFC 9457 does
     """Why a request is refused. Raised anywhere below a handler, it becomes the response.
 
-    `code` is stable, for programs; `detail` says what happened, why, and what to do. `pointer` (a JSON pointer
-    into the body) or `parameter` (a query parameter) says where. `close` ends the connection afterwards.
+    `code` is stable, for programs; `detail` says what happened, why, and what to do. `pointer` (a JSON
+    pointer into the body) or `parameter` (a query parameter) says where. `close` ends the connection then.
     """
 
     def __init__(  # noqa: PLR0913 - one for each member of an error object

@@ -1,7 +1,7 @@
 """Who may talk to a server that asks for no key: programs on this machine, and no web page.
 
-A page from anywhere can make a visitor's browser send requests to 127.0.0.1, directly (its Origin tells) or, by
-DNS rebinding, under a name of its own that it points there (the Host tells).
+A page from anywhere can make a visitor's browser send requests to 127.0.0.1, directly (its Origin tells) or,
+by DNS rebinding, under a name of its own that it points there (the Host tells).
 """
 
 from functools import lru_cache

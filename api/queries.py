@@ -61,8 +61,8 @@ class ListQuery:
         except (ValueError, TypeError, OverflowError):
             raise _bad(
                 parameter,
-                f"{parameter} is {text[:100]!r}; it is an interval like [2026-01-31T00:00:00Z,*): times as in "
-                "RFC 3339, [ ] with and ( ) without the end, * for no bound",
+                f"{parameter} is {text[:100]!r}; it is an interval like [2026-01-31T00:00:00Z,*): times as "
+                "in RFC 3339, [ ] with and ( ) without the end, * for no bound",
             ) from None
 
     def sort(self, only: str) -> None:

@@ -8,7 +8,7 @@ import anyio.to_thread
 import msgspec
 from aiohttp import web
 
-from durably import Engine, RunInfo
+from durably import Engine, Run, RunInfo
 from durably.api.bodies import read_document
 from durably.api.errors import Problem
 from durably.api.jsonapi import Resource, collection, document
@@ -82,12 +82,12 @@ class Runs:
 
     async def read(self, request: web.Request) -> web.Response:
         """One run at a glance."""
-        run = await self._engine.get_run(request.match_info["id"])
+        run = await self._find(request)
         return run_document(request, await run.info())
 
     async def history(self, request: web.Request) -> web.Response:
         """All records of a run: the bare document of CONTRACT section 6."""
-        run = await self._engine.get_run(request.match_info["id"])
+        run = await self._find(request)
         history = await run.history()
         if len(history) < LONG_HISTORY:
             text = history.to_json()
@@ -97,7 +97,7 @@ class Runs:
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Ask for the run to be canceled; 409 if it had ended."""
-        run = await self._engine.get_run(request.match_info["id"])
+        run = await self._find(request)
         if not await run.cancel():
             raise Problem(
                 409, "conflict", f"run {run.id!r} has ended {await run.status()}; it cannot be canceled"
@@ -106,10 +106,13 @@ class Runs:
 
     async def rerun(self, request: web.Request) -> web.Response:
         """A new run with the same input, or with another."""
-        run = await self._engine.get_run(request.match_info["id"])
+        run = await self._find(request)
         given = await read_document(request, _rerun, self._limits.body_s)
         again = await run.rerun(input=given.input, version=given.version, from_step=given.from_step)
         return run_document(request, await again.info(), HTTPStatus.CREATED)
+
+    async def _find(self, request: web.Request) -> Run[Any]:
+        return await self._engine.get_run(request.match_info["id"])
 
 
 def run_document(request: web.Request, info: RunInfo, status: int = 200) -> web.Response:

@@ -87,6 +87,6 @@ async def _check_host(host: str) -> None:
         raise DurablyError(f"cannot listen on {host!r}: {error}. Use 127.0.0.1, ::1 or localhost.") from error
     if not all(is_loopback(str(address[0])) for *_, address in found):
         raise DurablyError(
-            f"cannot listen on {host!r}: others can reach it, and API keys, which would keep them out, are not "
-            "built yet. Use 127.0.0.1, ::1 or localhost."
+            f"cannot listen on {host!r}: others can reach it, and API keys, which would keep them out, are "
+            "not built yet. Use 127.0.0.1, ::1 or localhost."
         )

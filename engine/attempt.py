@@ -99,10 +99,16 @@ class Attempts:
         return len(self._running)
 
     def change(self) -> asyncio.Future[None]:
-        """Done as soon as one of the running bodies has ended. Not to be canceled."""
+        """Done as soon as one of the running bodies has ended, or begun to wait. Not to be canceled."""
         if self._changed is None:
             self._changed = self._loop.create_future()
         return self._changed
+
+    def note_change(self) -> None:
+        """Wake who waits for a change."""
+        if self._changed is not None:
+            self._changed.set_result(None)
+            self._changed = None
 
     def launch(self, attempt: Attempt) -> None:
         """Start the body. Its `attempt.started` is on stable storage (DESIGN rule 1)."""
@@ -150,9 +156,7 @@ class Attempts:
 
     def _finish(self, attempt: Attempt, task: asyncio.Task[tuple[Any, BaseException | None]]) -> None:
         self._running.discard(attempt)
-        if self._changed is not None:
-            self._changed.set_result(None)
-            self._changed = None
+        self.note_change()
         value, error = (None, None) if task.cancelled() else task.result()
         self._ended(attempt, value, error)
 

@@ -178,14 +178,13 @@ class Engine:
     ) -> Run[T]: ...
     @overload
     async def start(self, workflow: str, /, *args: Any, run_id: str | None = None, **kwargs: Any) -> Run[Any]: ...
-    async def start(
-        self, workflow: Any, /, *args: Any, run_id: str | None = None, **kwargs: Any
-    ) -> Run[Any]:
+    async def start(self, workflow: Any, /, *args: Any, **kwargs: Any) -> Run[Any]:
         """Start a run; the handle comes back once its creation is durable.
 
         A known `run_id` with the same workflow and input gives the existing run. Raises `RunConflict` if it is another
         workflow or input, `InvalidInput` if the arguments miss their annotations, `StoreError` if nothing can be stored.
         """
+        run_id: str | None = kwargs.pop("run_id", None)
         if isinstance(workflow, str):
             registered, options = self.registered(workflow), None
         else:

@@ -34,6 +34,7 @@ from durably.engine.records import (
     BodyStarted,
     CancelRequested,
     Command,
+    End,
     Input,
     Record,
     RunCanceled,
@@ -97,8 +98,10 @@ class Executor:
         self.attempts = Attempts(
             max_threads=settings.max_threads, resources=resources, ended=self.attempt_ended, perform=perform
         )
-        self.waiters: dict[int, list[Future[Record]]] = {}
+        self.waiters: dict[int, list[Future[End]]] = {}
         """Who waits for a run's last record."""
+        self.observers: list[Callable[[LiveRun, Sequence[Record]], None]] = []
+        """Told of records that have just become durable: for what people watch, never for what must happen."""
 
     # -- activations
 
@@ -232,6 +235,8 @@ class Executor:
             effect = _EFFECTS.get(type(record))
             if effect is not None:
                 effect(self, run, record)
+        for observe in self.observers:
+            observe(run, records)
         if run.state is not None and not run.state.ended:
             self.arm(run)
             self.rest(run)
@@ -380,9 +385,9 @@ class Executor:
         return max(self.clock.now_us(), state.at_us)
 
     @contextmanager
-    def waiting(self, number: int) -> Iterator[Future[Record]]:
+    def waiting(self, number: int) -> Iterator[Future[End]]:
         """A future that gets the run's last record once that is committed."""
-        waiter: Future[Record] = get_running_loop().create_future()
+        waiter: Future[End] = get_running_loop().create_future()
         waiters = self.waiters.setdefault(number, [])
         waiters.append(waiter)
         try:

@@ -13,7 +13,7 @@ from durably.engine.history import History
 from durably.engine.inbox import CancelItem, encode_item
 from durably.engine.info import RunInfo, Status, describe_run
 from durably.engine.records import NOTHING, RunCreated, RunFailed as RunFailedRecord
-from durably.engine.records import RunSucceeded, Record, decode_record
+from durably.engine.records import End, RunSucceeded, decode_end, decode_record
 from durably.store import InboxRow, Missing, Put, Result, RunRow
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ class Run(Generic[R]):
             raise RunFailed(self.id, record.error)
         raise RunCanceled(self.id)
 
-    async def _last_record(self) -> Record:
+    async def _last_record(self) -> End:
         core = self._engine.core
         with core.executor.waiting(self._number) as waiter:
             row = await self._row()
             if row.phase is not None:
                 return await waiter
         [last] = (await core.store.last_records([self._number])).values()
-        return decode_record(last.body)
+        return decode_end(last.body)
 
     async def _row(self) -> RunRow:
         row = await self._engine.core.store.run_numbered(self._number)

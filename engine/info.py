@@ -93,7 +93,8 @@ def describe_run(row: RunRow, rows: Sequence[LogRow]) -> RunInfo:
 
 
 def _status(status: str) -> Status:
-    return msgspec.convert(status, Status)
+    known: Status = msgspec.convert(status, Status)
+    return known
 
 
 def _input(created: RunCreated) -> Any:

@@ -76,24 +76,16 @@ async def run_step(
     timeout: Duration | None = None,
     type: Any = None,
 ) -> T: ...
-async def run_step(
-    name: str,
-    fn: Callable[..., Any],
-    /,
-    *args: Any,
-    retry: RetryPolicy | str | None = None,
-    retries: int | None = None,
-    timeout: Duration | None = None,  # noqa: ASYNC109 - of each attempt, not of the call
-    type: Any = None,  # noqa: A002 - the contract's name
-) -> Any:
+async def run_step(*given: Any, **options: Any) -> Any:
     """Call any function as a step, without declaring it: `await run_step("charge", stripe.charge, order)`.
 
-    The result comes back as `type`, or as the function is annotated to return. Options as for `@step`.
+    `retry`, `retries` and `timeout` are as for `@step`. The result comes back as `type`, or as the function is
+    annotated to return.
     """
-    declared: Step[..., Any] = step(name, retry=retry, retries=retries, timeout=timeout)(fn)
-    if type is not None:
-        declared = declared.returning(type)
-    return await declared(*args)
+    name, fn, *args = given
+    returns = options.pop("type", None)
+    declared: Step[..., Any] = step(name, **options)(fn)
+    return await (declared if returns is None else declared.returning(returns))(*args)
 
 
 async def sleep(duration: Duration) -> None:

@@ -125,7 +125,7 @@ class Intake:
         )
         result = await self._store(operation)
         if isinstance(result, Conflict):
-            event_id = prepared[result.index][0].id
+            event_id = prepared[result.place][0].id
             raise EventConflict(
                 f"event {event_id!r} was sent before with other content; an id stands for one event: take a new one"
             )

@@ -277,5 +277,5 @@ def _spin(batch: list[Handle], most: int) -> str:
     last = f"{batch[-1].name}, a callback" if task is None else f"asyncio task {_where(task)}"
     return (
         f"the workflow ran {most:,} callbacks without waiting for a step, a timer or an event, the last in "
-        f"{last}. Where it loops around asyncio.sleep(0), let it wait for an asyncio.Event, or sleep for some time"
+        f"{last}. Where it loops around asyncio.sleep(0), let it wait for an asyncio.Event or a longer sleep"
     )

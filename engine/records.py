@@ -8,6 +8,7 @@ Three kinds: an *input* drives one activation of the workflow, a *command* is wh
 fed to anything. An input and the commands behind it are a group: adjacent, and in one commit.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ __all__ = [
     "TimerCanceled",
     "TimerFired",
     "TimerSet",
+    "decode_end",
     "decode_record",
     "encode_record",
     "from_us",
@@ -66,8 +68,8 @@ def to_us(at: datetime) -> int:
     return (at - EPOCH) // timedelta(microseconds=1)
 
 
-class _Base(Struct, tag_field="type", omit_defaults=True, kw_only=True, frozen=True, gc=False):
-    """What all records share. A field that is at its default is left out of the log."""
+class _Base(Struct, tag_field="type", omit_defaults=True, kw_only=True, gc=False):
+    """What all records share. Nobody changes one that was made. A field at its default is left out of the log."""
 
 
 # -- a run's beginning
@@ -262,7 +264,8 @@ NOTES: frozenset[type[Any]] = frozenset({RunCreated, AttemptFailed, AttemptLost,
 ENDS: frozenset[type[Any]] = frozenset({BodyFailed, RunSucceeded, RunFailed, RunCanceled})
 
 encode_record = msgspec.json.Encoder().encode
-decode_record = msgspec.json.Decoder[Record](Record).decode
+decode_record: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode
+decode_end: Callable[[bytes], End] = msgspec.json.Decoder(End).decode
 
 
 def type_name(record: Record) -> str:

@@ -1,6 +1,7 @@
 """Going on with a run that was just loaded: what is gone, what is fed, what starts again (DESIGN rules 8, 12)."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 from durably.engine.admission import SUSPECT_AFTER
 from durably.engine.errors import ErrorInfo, WorkerLost, qualified_names
@@ -70,7 +71,7 @@ def _gone(run: LiveRun, state: RunState) -> Iterator[tuple[str, StepState]]:
 def _write_losses(run: LiveRun, gone: Sequence[tuple[str, StepState]], executor: Executor) -> None:
     state = run.state
     assert state is not None
-    reason = "fenced" if run.fenced else "crash"
+    reason: Literal["fenced", "crash"] = "fenced" if run.fenced else "crash"
     run.fenced = False
     notes = [
         AttemptLost(step=key, name=step.name, reason=reason, attempt=step.attempt, start=step.start)

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from types import TracebackType
@@ -19,6 +20,7 @@ from durably.engine.core import Core
 from durably.engine.definitions import Step, Workflow
 from durably.engine.durations import Duration, to_us
 from durably.engine.engine import Engine
+from durably.engine.handle import Run
 from durably.engine.intake import Intake
 from durably.engine.records import from_us
 from durably.engine.replayer import Replayer
@@ -86,8 +88,11 @@ class VirtualClock:
     async def sleep(self, duration_us: int) -> None:
         """Wait on this clock."""
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.call_at(self._now_us + duration_us, lambda: woken.done() or woken.set_result(None))
-        await woken
+        timer = self.call_at(self._now_us + duration_us, partial(woken.set_result, None))
+        try:
+            await woken
+        finally:
+            timer.cancel()
 
 
 class SeededRandomness:
@@ -267,6 +272,7 @@ class TestEngine(Engine):
     async def _sleep(self, duration_us: int) -> None:
         if duration_us:
             self._asleep += 1
+            self.core.executor.attempts.note_change()
             try:
                 await self._virtual.sleep(duration_us)
             finally:
@@ -335,6 +341,6 @@ class TestEngine(Engine):
         """Replay every run that has ended with the code at hand. Raises `NondeterminismError`."""
         replayer = Replayer(self.workflows)
         for info in await self.list_runs(status=("SUCCEEDED", "FAILED", "CANCELED"), limit=10_000):
-            run = await self.get_run(info.id)
+            run: Run[Any] = await self.get_run(info.id)
             replayer.replay(await run.history())
 

@@ -161,9 +161,9 @@ class Duplicate(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """The event with this index has the id of an earlier one with another body. Nothing was stored."""
+    """The event at this place has the id of an earlier one with another body. Nothing was stored."""
 
-    index: int
+    place: int
 
 
 class Missing(NamedTuple):

@@ -24,7 +24,7 @@ START_US = 1_800_000_000_000_000
 
 @pytest.fixture
 def started() -> Iterator[Callable[..., RunLoop]]:
-    """`started(body, salt=7)`: a loop with `body(loop)` as its root, not yet driven. Evicted when the test ends."""
+    """`started(body, salt=7)`: a loop with `body(loop)` as its root, not driven; evicted after the test."""
     loops: WeakSet[RunLoop] = WeakSet()
 
     def start(body: Callable[[RunLoop], Coroutine[Any, Any, Any]], salt: int = 7) -> RunLoop:
@@ -76,7 +76,7 @@ class Simulation(NamedTuple):
 
 
 def launch(workflow: Callable[..., Awaitable[Any]], salt: int = 7) -> RunLoop:
-    """A loop with `workflow(step)` as its root, where `await step(name, takes, gives)` is a simulated step."""
+    """A loop with `workflow(step)` as its root, where `await step(name, takes, gives)` is simulated."""
     loop = RunLoop(salt, START_US)
 
     async def step(name: str, takes: float = 1, gives: Any = None) -> Any:
@@ -129,7 +129,7 @@ def outcomes_of(loop: RunLoop, commands: list[Command]) -> list[Outcome]:
 
 
 def run(loop: RunLoop) -> tuple[list[Outcome], list[list[str]]]:
-    """Drive a loop to its end, each outcome when its time has come. Returns what went in, and what came out."""
+    """Drive a loop to its end, each outcome when its time has come. Returns what went in and came out."""
     due: list[tuple[int, int, Outcome]] = []
     number = itertools.count()
     history: list[Outcome] = []

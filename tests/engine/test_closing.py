@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from typing import Any
@@ -18,7 +18,7 @@ Start = Callable[..., RunLoop]
 
 
 @contextmanager
-def no_garbage(*types: type) -> Iterator[None]:
+def no_garbage(*types: type) -> Generator[None]:
     """Nothing of these types is left to the garbage collector."""
     gc.collect()
     gc.disable()
@@ -342,10 +342,10 @@ def test_done_callbacks_of_users_do_not_run(started: Start) -> None:
 
 @pytest.mark.parametrize("state", ["never started", "not driven", "failed", "ended", "spinning"])
 def test_eviction_is_legal_in_any_state(state: str) -> None:
-    async def body(loop: RunLoop) -> None:
+    async def body(_: RunLoop) -> None:
         if state == "failed":
             raise ValueError
-        while state == "spinning":
+        while state == "spinning":  # noqa: ASYNC110 - the point
             await asyncio.sleep(0)
 
     with no_garbage(RunLoop, asyncio.Future):

@@ -4,7 +4,8 @@ import asyncio
 import gc
 import tracemalloc
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -16,6 +17,13 @@ START_US = 1_800_000_000_000_000
 Body = Callable[[RunLoop], Coroutine[Any, Any, Any]]
 Start = Callable[..., RunLoop]
 Keys = Callable[[Iterable[Any]], list[str]]
+
+
+async def nothing(_: RunLoop) -> None: ...
+
+
+async def one_step(loop: RunLoop) -> None:
+    await loop.call("a", None)
 
 
 def test_commands_are_handed_out_once_in_order(started: Start) -> None:
@@ -85,15 +93,26 @@ def test_a_cancel_takes_effect_at_once_and_gives_its_command(started: Start, key
 
 def test_a_fired_timer_is_not_taken_back(started: Start) -> None:
     async def body(loop: RunLoop) -> None:
-        loop.call_later(1, lambda: later.cancel())
         later = loop.call_later(2, print, "must not run")
+        loop.call_later(1, later.cancel)
         await loop.call("wait", None)
 
     loop = started(body)
     loop.drive()
-    assert loop.fire("0/timer#0")
     assert loop.fire("0/timer#1")
+    assert loop.fire("0/timer#0")
     assert loop.drive() == []
+
+
+def test_a_loop_runs_one_body(started: Start) -> None:
+    loop = started(nothing)
+    with pytest.raises(RuntimeError, match="one body"):
+        loop.start(nothing(loop), Context())
+    with pytest.raises(RuntimeError, match="nothing was started"):
+        RunLoop(7, START_US).outcome()
+    loop.evict()
+    with pytest.raises(RuntimeError, match="one body"):
+        loop.start(nothing(loop), Context())
 
 
 # -- how a body ends
@@ -164,7 +183,7 @@ def test_complaints_are_bounded(started: Start) -> None:
 
 
 def test_the_other_tasks_are_canceled_once_in_the_order_of_their_creation(started: Start, keys: Keys) -> None:
-    """And driven to their end, steps of their cleanup included, before the outcome is final (DESIGN rule 15)."""
+    """And driven to their end, with the steps of their cleanup, before the outcome is final (DESIGN rule 15)."""
     seen: list[str] = []
 
     async def other(loop: RunLoop, name: str) -> None:
@@ -271,16 +290,13 @@ def test_what_is_done_is_forgotten(started: Start) -> None:
 
     async def child() -> None:
         generator = once()
-        alive.add(generator)
+        alive.update((generator, asyncio.current_task()))
         async for _ in generator:
             pass
 
     async def body(loop: RunLoop) -> None:
         for _ in range(1_000):
-            task = asyncio.create_task(child())
-            alive.add(task)
-            await task
-        del task
+            await asyncio.create_task(child())
         await loop.call("a", None)
 
     loop = started(body)
@@ -293,12 +309,12 @@ def test_what_is_done_is_forgotten(started: Start) -> None:
 
 def test_a_body_that_spins_is_stopped(started: Start) -> None:
     async def spin() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - the point
             await asyncio.sleep(0)
 
     async def body(loop: RunLoop) -> None:
         await loop.call("a", None)
-        await asyncio.gather(nothing(), spin())
+        await asyncio.gather(nothing(loop), spin())
 
     loop = started(body)
     loop.drive()
@@ -325,8 +341,8 @@ def test_callbacks_that_spin_are_stopped(started: Start) -> None:
 
 
 def test_work_up_to_the_limit_is_no_spin(started: Start) -> None:
-    async def body(loop: RunLoop) -> None:
-        for _ in range(99):
+    async def body(_: RunLoop) -> None:
+        for _turn in range(99):
             await asyncio.sleep(0)
 
     loop = started(body)
@@ -340,12 +356,14 @@ def test_work_up_to_the_limit_is_no_spin(started: Start) -> None:
 def test_hashes_differ_between_instances_and_not_between_processes(started: Start) -> None:
     """Equal hashes would make asyncio's set of all tasks slower with every run that is parked."""
 
+    async def body(loop: RunLoop) -> list[int]:
+        futures = [loop.create_future(), loop.call("a", None), asyncio.create_task(nothing(loop))]
+        return [hash(asyncio.current_task()), *map(hash, futures)]
+
     def task_hashes(salt: int) -> list[int]:
-        loop = started(children, salt)
+        loop = started(body, salt)
         loop.drive()
-        assert loop.root is not None
-        hashes = [hash(loop.root), *map(hash, loop.pending.values()), hash(loop.create_future())]
-        loop.evict()
+        hashes: list[int] = loop.outcome()
         return hashes
 
     seen = [number for salt in range(1_000) for number in task_hashes(salt)]
@@ -364,7 +382,7 @@ def test_a_parked_instance_is_small(started: Start) -> None:
     try:
         before, _ = tracemalloc.get_traced_memory()
         for salt in range(count):
-            loop = started(parked_in_a_step, salt)
+            loop = started(one_step, salt)
             loop.drive()
             kept.append(loop)
         gc.collect()

@@ -1,7 +1,7 @@
 """asyncio as users write it, on a `RunLoop`: it works, it is durable, and it is the same in every process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
@@ -36,9 +36,8 @@ async def gather(step: Any) -> list[Any]:
 
 
 async def gather_failure(step: Any) -> list[str]:
-    results: list[Any] = await asyncio.gather(
-        step("a", gives=KeyError()), step("b", 2, "b"), return_exceptions=True
-    )
+    steps: list[Coroutine[Any, Any, Any]] = [step("a", gives=KeyError()), step("b", 2, "b")]
+    results = await asyncio.gather(*steps, return_exceptions=True)
     return [type(result).__name__ for result in results]
 
 
@@ -300,7 +299,7 @@ def test_commands(workflow: Any, commands: list[list[str]], simulate: Any) -> No
 
 
 def test_a_gathered_branch_keeps_its_own_results_whatever_the_order(simulate: Any) -> None:
-    async def workflow(step: Any) -> list[Any]:
+    async def workflow(step: Any) -> Any:
         async def branch(number: int) -> list[Any]:
             return [await step("same", (number * 7) % 10 + 1, f"{number}.{i}") for i in range(2)]
 

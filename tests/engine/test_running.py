@@ -62,7 +62,7 @@ def test_the_loop_outside_stays_intact(started: Start, how: Callable[[RunLoop], 
 
 def test_the_loop_outside_stays_intact_when_a_body_spins(started: Start) -> None:
     async def body(_: RunLoop) -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - the point
             await asyncio.sleep(0)
 
     async def outside() -> None:

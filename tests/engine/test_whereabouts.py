@@ -19,7 +19,7 @@ def test_where_names_the_innermost_line_of_the_users(started: Start) -> None:
 
     loop = started(body)
     loop.drive()
-    first = sys._getframe().f_code.co_firstlineno
+    first = test_where_names_the_innermost_line_of_the_users.__code__.co_firstlineno
     root, child = loop.where()
     name = "test_where_names_the_innermost_line_of_the_users.<locals>"
     assert root == f"0: {name}.body ({__file__}:{first + 7})"

@@ -1,4 +1,4 @@
-"""Users' code, as in CONTRACT section 1, with the types it must have. Checked by test_typing.py, never run."""
+"""Users' code, as in CONTRACT section 1, with the types it must have: checked by test_typing.py, never run."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -64,7 +64,7 @@ def look_at_steps() -> None:
     assert_type(charge.name, str)
     assert_type(charge.version, int)
     of_sku: Step[[str], str] = reserve
-    assert of_sku.fn
+    assert of_sku.name
 
 
 class Shop:

@@ -1,4 +1,4 @@
-"""Users' mistakes. Checked by test_typing.py, never run: both type checkers must object to each line marked so."""
+"""Users' mistakes, of which both type checkers must find each: checked by test_typing.py, never run."""
 
 from dataclasses import dataclass
 
