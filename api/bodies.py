@@ -14,11 +14,11 @@ from aiohttp import web
 from msgspec import Raw
 
 from durably.api.errors import JSON_API, Problem
-from durably.api.limits import MAX_DOCUMENT
+from durably.api.limits import MAX_DEPTH, MAX_DOCUMENT
 from durably.api.responses import JSON
 from durably.engine.codec import Malformed, check_depth
 
-__all__ = ["decode", "read_body", "read_document"]
+__all__ = ["decode", "read_body", "read_document", "split"]
 
 T = TypeVar("T")
 
@@ -80,25 +80,44 @@ def _check_media_type(request: web.Request) -> None:
         raise Problem(415, "unsupported_media_type", detail)
 
 
-def decode(decoder: msgspec.json.Decoder[T], raw: bytes | Raw) -> T:
+_REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, Malformed, RecursionError)
+"""What bytes that cannot be taken raise; only the first is a `DecodeError`."""
+_split = msgspec.json.Decoder(list[Raw]).decode
+
+
+def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
     """JSON from outside as what `decoder` is for; 400 with the byte or the pointer of what is wrong."""
-    raw = bytes(raw)
     try:
         check_depth(raw)
         return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        what, pointer = _located(str(error))
-        raise Problem(400, "invalid_input", what, pointer=pointer) from None
-    except msgspec.DecodeError as error:
-        raise _malformed(f"{error}" if "(byte" in f"{error}" else f"{error} (byte {len(raw)})") from None
-    except UnicodeDecodeError:
-        raise _malformed(f"it is not UTF-8 (byte {_first_bad_byte(raw)})") from None
-    except (Malformed, RecursionError):
-        raise _malformed("it has more than 64 arrays and objects inside one another") from None
+    except _REFUSALS as error:
+        raise _problem(error, raw) from None
+
+
+def split(raw: bytes) -> list[bytes]:
+    """The elements of a JSON array, each still to be decoded; 400 when it is none."""
+    try:
+        return [bytes(element) for element in _split(raw)]
+    except _REFUSALS as error:
+        raise _problem(error, raw) from None
+
+
+def _problem(error: Exception, raw: bytes) -> Problem:
+    match error:
+        case msgspec.ValidationError():
+            what, pointer = _located(str(error))
+            return Problem(400, "invalid_input", what, pointer=pointer)
+        case msgspec.DecodeError():
+            text = str(error)
+            return _malformed(text if "(byte" in text else f"{text} (byte {len(raw)})")
+        case UnicodeDecodeError():
+            return _malformed(f"it is not UTF-8 (byte {_first_bad_byte(raw)})")
+        case _:
+            return _malformed(f"it has more than {MAX_DEPTH} arrays and objects inside one another")
 
 
 def _malformed(why: str) -> Problem:
-    return Problem(400, "malformed_json", f"the body is not JSON that can be taken: {why}", pointer="")
+    return Problem(400, "malformed_json", f"this JSON cannot be taken: {why}", pointer="")
 
 
 def _first_bad_byte(raw: bytes) -> int:

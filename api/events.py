@@ -7,11 +7,10 @@ from typing import Any
 import anyio.lowlevel
 import msgspec
 from aiohttp import web
-from msgspec import Raw
 
 from durably import Engine, Event, NotBuilt
 from durably.api.availability import refuse_work
-from durably.api.bodies import decode, read_body
+from durably.api.bodies import decode, read_body, split
 from durably.api.errors import Problem
 from durably.api.limits import MAX_EVENT, MAX_EVENTS, MAX_EVENTS_BODY, Limits
 from durably.api.responses import JSON, respond
@@ -39,7 +38,6 @@ class Incoming(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _one = msgspec.json.Decoder(Incoming)
-_array = msgspec.json.Decoder(list[Raw])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -86,14 +84,13 @@ def _check_kind(headers: Mapping[str, str]) -> None:
 
 
 async def _parse_array(body: bytes) -> list[Event[Any]]:
-    items = decode(_array, body) if body.count(b"{") else []
+    items = split(body)
     if len(items) > MAX_EVENTS:
         detail = f"{len(items):,} events at once are more than {MAX_EVENTS:,}; send them in parts"
         raise Problem(413, "too_large", detail)
     events: list[Event[Any]] = []
     rest = SLICE
-    for index, item in enumerate(items):
-        raw = bytes(item)
+    for index, raw in enumerate(items):
         try:
             events.append(_parse(raw))
         except Problem as problem:

@@ -23,6 +23,7 @@ from durably.engine.records import (
     AttemptFailed,
     AttemptLost,
     AttemptStarted,
+    End,
     RunBlocked,
     RunCreated,
     StepFailed,
@@ -33,7 +34,7 @@ from durably.engine.registry import Registry
 from durably.engine.settings import Settings
 from durably.engine.state import RunState
 from durably.engine.timers import Timers
-from durably.store import Append, InboxRow, Put, Result, RunRow, Store, TriggerRow
+from durably.store import Append, InboxRow, Ingest, Operation, Put, Result, RunRow, Store, TriggerRow
 from durably.store.runtime import Clock, Randomness
 
 __all__ = ["Core"]
@@ -78,7 +79,14 @@ class Core:
             fatal=self._fail,
         )
         self.loader = Loader(
-            store, clock, self.registry, self.runs, self.background, resume=self._resume, block=self._block
+            store,
+            clock,
+            self.registry,
+            self.runs,
+            self.background,
+            resume=self._resume,
+            block=self._block,
+            finish=self._finish,
         )
         self.timers = Timers(clock, self.wake, store.due_runs, self.background)
         self.starting: Pump[LiveRun] = Pump(clock, self._start)
@@ -229,6 +237,9 @@ class Core:
         self.timers.set(run.number, None)
         self.runs.remove(run)
 
+    def _finish(self, run: LiveRun, record: End) -> None:
+        self.executor.finish(run, record)
+
     def _resume(self, run: LiveRun, items: list[InboxRow]) -> None:
         resume(run, items, self.executor)
 
@@ -283,13 +294,29 @@ class Core:
             run.fenced = True
             run.drop()
 
-    def _reopened(self) -> None:
+    def _reopened(self, unknown: list[Operation]) -> None:
+        for operation in unknown:
+            if isinstance(operation, Ingest):
+                self.background.spawn(self._settle_ingest(operation), "ingest")
+            elif isinstance(operation, Put):
+                operation.after(StoreError("whether it was stored is not known; ask again"))
+                self.loader.request_number(operation.row.run)
         concerned, self._concerned = self._concerned, set()
         for run in concerned:
             if run.stored is not None:
                 self.background.spawn(self._settle_creation(run), "creation")
             else:
                 self.loader.request(run)
+
+    async def _settle_ingest(self, operation: Ingest) -> None:
+        """Tell who sent events whether they are stored, now that the store knows; go on with their runs if so."""
+        stored = [await self.store.event(row.id) == row for row, _ in operation.events]
+        if not all(stored):
+            operation.after(StoreError("the events were not stored; send them again"))
+        elif not operation.after(None):
+            for _, runs in operation.events:
+                for row, _ in runs:
+                    self.loader.request_number(row.run)
 
     async def _settle_creation(self, run: LiveRun) -> None:
         """Tell who created a run whether that happened, now that the store knows."""
@@ -305,8 +332,9 @@ class Core:
             self.loader.request(run)
 
 
-def _nobody(result: Result | StoreError) -> None:
+def _nobody(result: Result | StoreError) -> bool:
     """Nobody waits: what was put is read when the run is loaded, and if it failed, the attempt counts as lost."""
     del result
+    return False
 
 

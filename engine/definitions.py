@@ -21,7 +21,7 @@ from typing import (
 
 import anyio.to_thread
 
-from durably.engine.codec import Decode
+from durably.engine.codec import Decode, decoder_for
 from durably.engine.durations import Duration, to_seconds
 from durably.engine.errors import DurablyError, NotBuilt
 from durably.engine.loop import RunLoop
@@ -143,6 +143,10 @@ class Step(Definition[P, R]):
         if key is not None:
             changes.update(key=check_key(key))
         return self._with(**changes)
+
+    def returning(self, annotation: Any) -> "Step[P, Any]":
+        """This step with another annotation for its result, as `run_step(type=…)` asks for."""
+        return self._with(decode_result=decoder_for(annotation))
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         given = args if self.receiver is None else (self.receiver, *args)

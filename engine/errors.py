@@ -243,7 +243,7 @@ class EventConflict(DurablyError):
     """An event with this id was sent within 24 h with another body. One id is one event: take a new id."""
 
 
-class InvalidInput(DurablyError):
+class InvalidInput(NonRetriableError):
     """The input does not fit the workflow's annotations, or is over a limit. Nothing was started or sent."""
 
 

@@ -268,7 +268,8 @@ class Executor:
         # The next incarnation needs the whole log: what it takes over is read from it.
         run.drop()
 
-    def _finish(self, run: LiveRun, record: RunSucceeded | RunFailed | RunCanceled) -> None:
+    def finish(self, run: LiveRun, record: End) -> None:
+        """A run has ended: tell who waits for it, and let it go."""
         for waiter in self.waiters.get(run.number, ()):
             if not waiter.done():
                 waiter.set_result(record)
@@ -409,7 +410,7 @@ _EFFECTS: dict[type[Any], Callable[[Executor, LiveRun, Any], None]] = {
     AttemptStarted: Executor._launch,
     StepCanceled: Executor._interrupt,
     BodyFailed: Executor._body_failed,
-    RunSucceeded: Executor._finish,
-    RunFailed: Executor._finish,
-    RunCanceled: Executor._finish,
+    RunSucceeded: Executor.finish,
+    RunFailed: Executor.finish,
+    RunCanceled: Executor.finish,
 }

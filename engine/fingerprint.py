@@ -27,7 +27,6 @@ def fingerprint(fn: Callable[..., Any]) -> str:
 def _parts(constant: Any) -> Iterator[bytes]:
     """What a constant consists of, in an order that every process gives."""
     kind: type = constant.__class__
-    yield kind.__name__.encode()
     if kind is CodeType:
         yield constant.co_code
         yield constant.co_exceptiontable  # what each `try` spans

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 from msgspec import Raw
 
 from durably.engine.codec import Decode, encode
 from durably.engine.durations import Duration, to_seconds
-from durably.engine.errors import NotBuilt, RunCanceled, RunConflict, RunFailed, RunNotFound, StoreError
+from durably.engine.errors import NotBuilt, RunCanceled, RunConflict, RunFailed, RunNotFound
 from durably.engine.history import History
 from durably.engine.inbox import CancelItem, encode_item
+from durably.engine.journal import settle
 from durably.engine.info import RunInfo, Status, describe_run
 from durably.engine.records import NOTHING, RunCreated, RunFailed as RunFailedRecord
 from durably.engine.records import End, RunSucceeded, decode_end, decode_record
@@ -90,15 +92,8 @@ class Run(Generic[R]):
         core = self._engine.core
         core.journal.check_writable()
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-
-        def told(result: Result | StoreError) -> None:
-            if not answer.done():
-                if isinstance(result, StoreError):
-                    answer.set_exception(result)
-                else:
-                    answer.set_result(result)
-
-        core.journal.add(Put(InboxRow(self._number, core.clock.now_us(), encode_item(CancelItem())), after=told))
+        row = InboxRow(self._number, core.clock.now_us(), encode_item(CancelItem()))
+        core.journal.add(Put(row, after=partial(settle, answer)))
         if isinstance(await answer, Missing):
             return False
         await core.look_into_inbox(self._number)

@@ -29,6 +29,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+_ANYIO_RETRY = "CancelScope._deliver_cancellation"
+
 
 class Home(Protocol):
     """A run's loop, as seen by those who live there."""
@@ -135,7 +137,7 @@ class Handle(asyncio.Handle):
     def is_bookkeeping(self) -> bool:
         """Whether this is asyncio or anyio noting that a task or a future is done."""
         module = str(getattr(self._callback, "__module__", ""))
-        return self.task is None and module.partition(".")[0] in {"anyio", "asyncio"}
+        return module.partition(".")[0] in {"anyio", "asyncio"} and self.name != _ANYIO_RETRY
 
     @property
     def name(self) -> str:
@@ -249,4 +251,4 @@ def _sorted_among(items: list[T], order: Callable[[T], int | None]) -> list[T]:
 
 def only_anyio_retries(handles: list[Handle]) -> bool:
     """Whether these are but anyio scopes, canceling their tasks again, as at every turn until these end."""
-    return all(handle.name == "CancelScope._deliver_cancellation" for handle in handles)
+    return all(handle.name == _ANYIO_RETRY for handle in handles)

@@ -1,6 +1,7 @@
 """Ways in: events and started runs, checked, made durable in one commit, and only then acknowledged (DESIGN rule 1)."""
 
 import asyncio
+from functools import partial
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from durably.engine.codec import MAX_EVENT, check_depth, digest, encode
 from durably.engine.core import Core
 from durably.engine.errors import EventConflict, InvalidInput, RunConflict, StoreError
 from durably.engine.events import Event
+from durably.engine.journal import settle
 from durably.engine.limits import MAX_EVENTS
 from durably.engine.records import NOTHING, RunCreated, decode_record, encode_record, from_us
 from durably.engine.registry import Registered
@@ -139,15 +141,7 @@ class Intake:
     async def _store(self, operation: Ingest) -> Result:
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 
-        def told(result: Result | StoreError) -> None:
-            if answer.done():
-                return
-            if isinstance(result, StoreError):
-                answer.set_exception(result)
-            else:
-                answer.set_result(result)
-
-        operation.after = told
+        operation.after = partial(settle, answer)
         self._core.journal.add(operation)
         result = await answer
         if isinstance(result, Refused):

@@ -1,5 +1,6 @@
 """The way of a group to the log and back: appended, committed, and only then acted upon (DESIGN rules 1, 3, 8)."""
 
+import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -19,20 +20,22 @@ from durably.store import (
 )
 from durably.store.runtime import SECOND_US, Clock
 
-__all__ = ["Journal"]
+__all__ = ["Answer", "Journal", "settle"]
 
 log = structlog.get_logger("durably.journal")
 
-Answer = Callable[[Result | StoreError], None]
-"""What waits for an operation that is not a run's append: told its result, or that it cannot be had now."""
+Answer = Callable[[Result | StoreError], bool]
+"""What waits for an operation that is not a run's append: told its result, or that it cannot be had.
+
+Its own answer is whether anybody was still waiting."""
 
 
 class Journal:
     """Hands operations to the committer and their outcomes to those whom they concern.
 
-    While the outcome of a commit is unknown, nothing is written: the store is reopened, once a second until that
-    works, and `lost` gets the appends of which nobody knows; who waits for an answer is told the truth as soon as it
-    can be read. `fatal` is called when this engine must stop: another one has the store, or the file is damaged.
+    While the outcome of a commit is unknown, nothing is written: `lost` gets the appends of which nobody knows, and the
+    store is reopened, once a second until that works; `reopened` then gets the other operations, to find out what
+    became of them. `fatal` is called when this engine must stop: another one has the store, or the file is damaged.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class Journal:
         *,
         committed: Callable[[Append, Result], None],
         lost: Callable[[list[Append]], None],
-        reopened: Callable[[], None],
+        reopened: Callable[[list[Operation]], None],
         fatal: Callable[[StoreFailure], None],
     ) -> None:
         self._store = store
@@ -54,6 +57,7 @@ class Journal:
         self._reopened = reopened
         self._fatal = fatal
         self._stopped = False
+        self._unknown: list[Operation] = []
         self.failure: StoreFailure | None = None
         """Why nothing can be written just now; None when all is well."""
         self.committer = Committer(store, elapsed_us=clock.elapsed_us, committed=self._done, failed=self._failed)
@@ -90,14 +94,8 @@ class Journal:
             self._fatal(failure)
             return
         self._lost([operation for operation in operations if isinstance(operation, Append)])
-        for operation in operations:
-            if not isinstance(operation, Append):
-                answer: Answer = operation.after
-                answer(StoreError(f"whether it was stored is not known: {failure}; send it again with the same id"))
-        self._later(0)
-
-    def _later(self, delay_us: int) -> None:
-        self._clock.call_at(self._clock.now_us() + delay_us, self._retry)
+        self._unknown += [operation for operation in operations if not isinstance(operation, Append)]
+        self._retry()
 
     def _retry(self) -> None:
         self._background.spawn(self._reopen(), "reopening the store")
@@ -107,13 +105,27 @@ class Journal:
             await self._store.reopen()
         except StoreUnavailable as failure:
             self.failure = failure
-            self._later(SECOND_US)
+            for operation in self._unknown:
+                answer: Answer = operation.after
+                answer(StoreError(f"whether it was stored is not known ({failure}); send it again with the same id"))
+            self._clock.call_at(self._clock.now_us() + SECOND_US, self._retry)
         except StoreFailure as failure:
             self.failure = failure
             self._fatal(failure)
         else:
             log.warning("store.reopened", store=self._store.location)
             self.failure = None
-            self._reopened()
+            unknown, self._unknown = self._unknown, []
+            self._reopened(unknown)
             self.committer.resume()
 
+
+def settle(answer: "asyncio.Future[Result]", result: Result | StoreError) -> bool:
+    """Give a waiting future the result of its operation. An `Answer`, with the future bound."""
+    if answer.done():
+        return False
+    if isinstance(result, StoreError):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)
+    return True

@@ -12,7 +12,7 @@ from durably.engine.grammar import Carry, Entry, Incarnation, carry_over, parse
 from durably.engine.instance import Beginning
 from durably.engine.live import LiveRun
 from durably.engine.pump import SLICE_US
-from durably.engine.records import RunStarted, decode_record
+from durably.engine.records import End, RunStarted, decode_end, decode_record
 from durably.engine.registry import Registered, Registry
 from durably.engine.replay import replay
 from durably.engine.state import RunState, fold
@@ -111,7 +111,8 @@ def read_log(run_id: str, rows: Sequence[LogRow]) -> Loaded:
 class Loader:
     """Brings runs into memory, a chunk at a time, and says when code does not fit a history.
 
-    `resume` is called with each run that was loaded, before the actions that waited for it.
+    `resume` is called with each run that was loaded, before the actions that waited for it; `finish` with one that
+    turned out to have ended, and its last record.
     """
 
     def __init__(  # noqa: PLR0913 - each is one collaborator
@@ -124,6 +125,7 @@ class Loader:
         *,
         resume: Callable[[LiveRun, list[InboxRow]], None],
         block: Callable[[LiveRun, str, NondeterminismError], None],
+        finish: Callable[[LiveRun, End], None],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -132,6 +134,7 @@ class Loader:
         self._background = background
         self._resume = resume
         self._block = block
+        self._finish = finish
         self._wanted: list[LiveRun] = []
         self._loading = False
 
@@ -204,7 +207,7 @@ class Loader:
             self._resume(run, inbox)
         todo, run.todo = run.todo, type(run.todo)()
         if state.ended:
-            self._runs.remove(run)
+            self._finish(run, decode_end(rows[-1].body))
         for action in todo:
             if run.state is not None and not run.state.ended:
                 action()

@@ -148,9 +148,9 @@ class RunLoop(AsyncioSide):
             if ran > most:
                 raise Spin(_spin(batch, most))
             self._ready = []
-            for turn in range(len(batch)):
+            for place in range(len(batch)):  # and no name for each: an error's traceback holds this frame
                 before = len(self._ready)
-                batch[turn].run()
+                batch[place].run()
                 if len(self._ready) > before + 1:
                     self._ready[before:] = sort_canceled(self._ready[before:])
             if self._ready and only_anyio_retries(batch) and only_anyio_retries(self._ready):
@@ -182,13 +182,8 @@ class RunLoop(AsyncioSide):
 
     @property
     def ended(self) -> bool:
-        """Whether the root, all other asyncio tasks and all async generators are done: `outcome` is final."""
-        return (
-            self.root is not None
-            and self.root.done()
-            and all(task.done() for task in self._tasks)
-            and not any(map(is_unfinished, self._generators))
-        )
+        """Whether the root and all other asyncio tasks are done: `outcome` is final."""
+        return self.root is not None and self.root.done() and all(task.done() for task in self._tasks)
 
     def outcome(self) -> Any:
         """What the root returned. Raises what it raised, which may be any `BaseException`."""

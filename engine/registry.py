@@ -28,6 +28,7 @@ class Registered:
         self.triggers = definition.triggers
         self.fn = definition.fn
         self.signature = definition.signature
+        definition.signature.check()
         self.code = fingerprint(definition.fn)
         if isinstance(definition, Workflow) and definition.timeout is not None:
             raise NotBuilt("@workflow(timeout=…)")

@@ -52,7 +52,7 @@ class Arguments(NamedTuple):
     """Changes when the arguments do, but for those that cannot be encoded."""
     plain: bool = False
     live: Mapping[str, Any] = _NOTHING
-    """By parameter name, what is passed as it is and not decoded: clients, `self`."""
+    """By parameter name, what is passed as it is and not decoded, such as clients."""
 
     def decode(self, raw: Json | None = None) -> Call:
         """A copy for the body. `raw` stands in for the recorded arguments, when a fork has others.

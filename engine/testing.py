@@ -207,12 +207,16 @@ class TestEngine(Engine):
             drain_timeout=drain_timeout,
         )
         self._auto = auto
-        self._store = MemoryStore()
+        self._store: Store = MemoryStore()
         self._virtual = VirtualClock()
         self._randomness = SeededRandomness()
         self._mocks: dict[str, StepMock] = {}
         self._asleep = 0
         self.clock = TestClock(self, self._virtual)
+
+    def use_store(self, store: Store) -> None:
+        """Run on this store instead of `memory://`: a file, or one that fails."""
+        self._store = store
 
     # -- the parts that differ
 

@@ -7,6 +7,7 @@ is left out.
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -165,6 +166,8 @@ class Writer:
             # Whatever it was (I/O, a full disk, our mistake): somebody waits for an answer, and this is the
             # true one.
             self._failure = damage_or(UnknownOutcome, error, self._location, "The store has to be reopened.")
+            with suppress(sqlite3.Error):  # lets go of the lock; nothing more is written through this connection
+                self._connection.close()
             raise self._failure from error
 
     def _begin(self) -> None:

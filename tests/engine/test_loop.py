@@ -5,7 +5,7 @@ import gc
 import tracemalloc
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from typing import Any
 
 import pytest
@@ -183,7 +183,7 @@ def test_complaints_are_bounded(started: Start) -> None:
 
 
 def test_the_other_tasks_are_canceled_once_in_the_order_of_their_creation(started: Start, keys: Keys) -> None:
-    """And driven to their end, with the steps of their cleanup, before the outcome is final (DESIGN rule 15)."""
+    """And driven to their end, with the steps of their cleanup, before the run has ended (DESIGN rule 15)."""
     seen: list[str] = []
 
     async def other(loop: RunLoop, name: str) -> None:
@@ -249,7 +249,8 @@ def test_tasks_created_by_a_cleanup_may_end_it_and_are_canceled_after_it(started
 
 
 def test_generators_left_half_way_are_closed_in_the_order_of_their_start(started: Start, keys: Keys) -> None:
-    """At the end of the run, and not whenever the garbage collector comes across them."""
+    """At the end of the run, in its context, and not whenever the garbage collector comes across them."""
+    variable: ContextVar[str] = ContextVar("variable")
     seen: list[str] = []
 
     async def numbers(loop: RunLoop, name: str) -> AsyncIterator[int]:
@@ -258,9 +259,10 @@ def test_generators_left_half_way_are_closed_in_the_order_of_their_start(started
                 yield number
         finally:
             await loop.call(f"close-{name}", None)
-            seen.append(name)
+            seen.append(f"{name} closed in {variable.get()}")
 
     async def body(loop: RunLoop) -> None:
+        variable.set("the body's context")
         for name in "ab":
             async for _ in numbers(loop, name):
                 break
@@ -277,7 +279,7 @@ def test_generators_left_half_way_are_closed_in_the_order_of_their_start(started
     loop.reject("!0/close-b#0", ValueError("not closed"))
     loop.drive()
     assert loop.ended
-    assert seen == ["a"]
+    assert seen == ["a closed in the body's context"]
     assert "not closed" in loop.complaints[0]
 
 

@@ -102,6 +102,13 @@ class TestBind:
         for args in [("x", 1), ("x", True), ("x", 1, None), ("x", 1, True), ("x", 1)]:
             assert known.bind(args, {}).raw == signature(plain).bind(args, {}).raw
 
+    def test_nor_for_values_that_json_cannot_carry(self) -> None:
+        numbers, texts = signature(price), signature(untyped)
+        assert numbers.bind((1.5,), {}).live == {}
+        assert numbers.bind((math.nan,), {}).raw == b'{"amount":{"$type":"float"}}'
+        assert texts.bind(("x",), {}).live == {}
+        assert texts.bind(("\ud800",), {}).raw == b'{"a":{"$type":"str"},"b":2}'
+
 
 class TestDigest:
     def test_it_does_not_depend_on_how_arguments_are_given(self) -> None:
@@ -173,6 +180,7 @@ class TestDecode:
     def test_other_arguments_than_the_recorded(self) -> None:
         arguments = signature(call).bind((CLIENT, 1), {})
         assert arguments.decode(b'{"client":null,"n":7}') == ((CLIENT, 7), {})
+        assert signature(plain).bind(("x", 1), {}).decode(b'{"a":"y","b":2}') == (("y", 2, None), {})
 
     def test_a_default_of_none_needs_no_annotation(self) -> None:
         def f(x: int = None) -> None: ...  # type: ignore[assignment] # noqa: RUF013 - as users write it
@@ -305,6 +313,7 @@ def on_order(event: Event[Order]) -> None: ...
 def on_either(event: Event[Order] | None = None, n: int = 1) -> None: ...
 def on_annotated(event: Annotated[Event[Order], "meta"]) -> None: ...
 def on_start() -> None: ...
+def on_too_much(event: Event, other: int) -> None: ...
 
 
 @without_annotations
@@ -343,7 +352,7 @@ class TestEvents:
         arguments = signature(on_order, triggered=True).bind_input((TYPED,), {})
         assert arguments.decode() == ((TYPED,), {})
 
-    @pytest.mark.parametrize("fn", [plain, take, untyped, every, price])
+    @pytest.mark.parametrize("fn", [plain, take, untyped, every, price, on_too_much])
     def test_functions_that_do_not_take_an_event(self, fn: Callable[..., Any]) -> None:
         with pytest.raises(TypeError, match="it must take an event and nothing else that has no default"):
             signature(fn, triggered=True)

@@ -316,22 +316,24 @@ async def test_a_failure_is_told_after_the_results_before_it() -> None:
     """What those results add belongs to it: they may be runs of the failed batch."""
 
     def go_on(operation: Operation) -> None:
-        if numbers([operation]) == [39]:
+        if numbers([operation]) == [79]:
             scene.add(99)
 
     scene = Scene(cap_rows=100, max_queued=1000, committed=go_on)
     scene.cost_us = 100
-    scene.add(*range(40))
+    scene.add(*range(80))
     await turn()
-    scene.add(40)
+    scene.add(80)
     scene.store.answer()
-    scene.add(41)
+    scene.add(81)
     scene.store.answer(UnknownOutcome("?"))
-    assert scene.failures == []
-    assert not scene.committer.idle
-    await turn()
-    assert scene.told == list(range(40))
-    assert [operations for operations, _ in scene.failures] == [[40, 41, 99]]
+    for told in (32, 64):
+        assert len(scene.told) == told
+        assert scene.failures == []
+        assert not scene.committer.idle
+        await turn()
+    assert scene.told == list(range(80))
+    assert [operations for operations, _ in scene.failures] == [[80, 81, 99]]
 
 
 async def test_resuming_from_within_the_failure() -> None:

@@ -389,7 +389,8 @@ async def test_an_item_number_is_never_given_twice(store: Store) -> None:
     run = store.new_run()
     await commit(store, created(run), put(run))
     [before] = await store.inbox([run])
-    await commit(store, group(run, 2, taken=(before.item,)), put(run))
+    await commit(store, group(run, 2, taken=(before.item,)))
+    await commit(store, put(run))
     [after] = await store.inbox([run])
     assert after.item > before.item
 

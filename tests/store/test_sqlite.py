@@ -19,7 +19,7 @@ from durably.store.errors import (
     StoreUnavailable,
     UnknownOutcome,
 )
-from durably.store.rows import Append, LogRow, Operation, Result, RunQuery, RunRow, TriggerRow
+from durably.store.rows import Append, InboxRow, LogRow, Operation, Put, Result, RunQuery, RunRow, TriggerRow
 from durably.store.sqlite import SqliteReader, SqliteStore, connection, migrate, queries
 
 pytestmark = pytest.mark.anyio
@@ -179,6 +179,55 @@ async def test_sessions_are_kept_and_say_which_records_are_theirs(path: Path) ->
     await store.close()
     assert plain.execute("SELECT count(*) FROM sessions WHERE ended_us IS NULL").fetchone() == (0,)
     plain.close()
+
+
+async def test_numbers_of_runs_go_on_in_another_process(path: Path) -> None:
+    for run in (1, 2):
+        store = SqliteStore(path)
+        await store.open()
+        assert store.new_run() == run
+        await submit(store, created(run))
+        await store.close()
+
+
+# -- outcomes that nobody knows
+
+
+async def test_an_error_that_is_nobodys_fault_is_unknown_and_stays_so_until_reopened(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await submit(store, created(1))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("ALTER TABLE inbox RENAME TO elsewhere")
+    outcome = await submit(store, group(1, 2), Put(InboxRow(1, 0, b"{}")))
+    assert isinstance(outcome, UnknownOutcome)
+    assert "no such table" in str(outcome)
+    other.execute("ALTER TABLE elsewhere RENAME TO inbox")
+    other.close()
+    assert isinstance(await submit(store, group(1, 2)), UnknownOutcome)
+    with pytest.raises(UnknownOutcome):
+        await store.register_triggers([], [])
+    await store.reopen()
+    assert len((await store.records([1]))[1]) == 1
+    assert await submit(store, group(1, 2)) == [None]
+    await store.close()
+
+
+async def test_a_store_that_is_gone_is_unavailable_until_it_is_back(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await submit(store, created(1))
+    away = path.with_name("away")
+    path.rename(away)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"app\.db"):
+            await store.reopen()
+        assert isinstance(await submit(store, group(1, 2)), UnknownOutcome)
+    assert not path.exists(), "no empty one in its place"
+    away.rename(path)
+    await store.reopen()
+    assert await submit(store, group(1, 2)) == [None]
+    await store.close()
 
 
 # -- another process's lock

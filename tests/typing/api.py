@@ -1,4 +1,4 @@
-"""Users' code, as in CONTRACT section 1, with the types it must have: checked by test_typing.py, never run."""
+"""Users' code, as in CONTRACT section 1, with the types it must have. Checked by test_typing.py, not run."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine

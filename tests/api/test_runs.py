@@ -1,0 +1,288 @@
+"""`/api/v1/workflow-runs`."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+RUNS = "/api/v1/workflow-runs"
+
+
+async def ended(api: Any, name: str, **options: Any) -> Any:
+    """A run that has ended: its resource."""
+    path = f"/api/v1/workflows/{name}/actions/run?wait=30"
+    answer = await api.post(path, json=options)
+    assert answer.status == 201, answer.text
+    return answer.json["data"]
+
+
+async def sleeping(api: Any, run_id: str | None = None) -> Any:
+    """A run that sleeps for an hour."""
+    run = await api.engine.start("nap", run_id=run_id)
+    while (await run.info()).phase != "sleeping":
+        await asyncio.sleep(0)
+    return run
+
+
+# -- reading one
+
+
+async def test_a_run_has_the_attributes_of_the_contract(api: Any) -> None:
+    made = await ended(api, "greet", input={"name": "you"})
+    answer = await api.get(f"{RUNS}/{made['id']}")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/vnd.api+json"
+    data = answer.json["data"]
+    assert (data["type"], data["id"]) == ("workflow_run", made["id"])
+    attributes = data["attributes"]
+    times = [attributes.pop(name) for name in ("created_at", "started_at", "finished_at")]
+    assert times == sorted(times)
+    assert all(time.endswith("Z") for time in times)
+    assert attributes == {
+        "workflow": "greet",
+        "version": 2,
+        "trigger": "MANUAL",
+        "environment": "production",
+        "event": None,
+        "event_id": None,
+        "origin": None,
+        "test": False,
+        "status": "SUCCEEDED",
+        "phase": None,
+        "input": {"name": "you", "times": 1},
+        "output": "good day you",
+        "error": None,
+        "tasks": 0,
+        "next_retry_at": None,
+        "waiting_for": [],
+        "history_length": 3,
+    }
+
+
+async def test_a_failed_run_has_its_error(api: Any) -> None:
+    attributes = (await ended(api, "broken"))["attributes"]
+    assert attributes["status"] == "FAILED"
+    assert attributes["error"]["type"] == "durably.NonRetriableError"
+    assert attributes["error"]["message"] == "out of order"
+    assert attributes["output"] is None
+
+
+async def test_an_open_run_says_what_it_waits_for(api: Any) -> None:
+    run = await sleeping(api)
+    attributes = (await api.get(f"{RUNS}/{run.id}")).json["data"]["attributes"]
+    assert (attributes["status"], attributes["phase"]) == ("RUNNING", "sleeping")
+    [wait] = attributes["waiting_for"]
+    assert wait["kind"] == "timer"
+    assert wait["due_at"]
+
+
+@pytest.mark.parametrize("path", ["", "/history", "/actions/cancel", "/actions/rerun"])
+async def test_an_unknown_run_is_not_found(api: Any, path: str) -> None:
+    answer = await api("POST" if "actions" in path else "GET", f"{RUNS}/nobody{path}")
+    assert answer.status == 404
+    assert answer.error["code"] == "not_found"
+    assert "'nobody'" in answer.error["detail"]
+
+
+@pytest.mark.parametrize("run_id", ["a/b c", "ü", "a?b#c", "100%", "a;b", ".."])
+async def test_any_run_id_has_an_address(api: Any, run_id: str) -> None:
+    """Ids are quoted whole: `a/b c` is asked for as `a%2Fb%20c`."""
+    await api.engine.start("nap", run_id=run_id)
+    path = f"{RUNS}/{quote(run_id, safe='').replace('.', '%2E')}"
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert b'"id":"%s"' % run_id.encode() in await api.raw(head.encode())
+
+
+# -- history
+
+
+async def test_the_history_is_the_bare_document(api: Any) -> None:
+    made = await ended(api, "greet", input={"name": "you"})
+    answer = await api.get(f"{RUNS}/{made['id']}/history")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    document = answer.json
+    assert document["format"] == "durably.history/1"
+    assert document["run"]["id"] == made["id"]
+    assert [(record["seq"], record["type"]) for record in document["records"]] == [
+        (1, "run.created"),
+        (2, "run.started"),
+        (3, "run.succeeded"),
+    ]
+    run = await api.engine.get_run(made["id"])
+    assert answer.text == (await run.history()).to_json()
+
+
+# -- lists
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status == 200, answer.text
+    return [resource["id"] for resource in answer.json["data"]]
+
+
+async def test_runs_are_listed_newest_first_and_paged_by_a_cursor(api: Any) -> None:
+    for number in range(7):
+        await api.engine.start("nap", run_id=f"r{number}")
+    newest_first = [f"r{number}" for number in range(6, -1, -1)]
+    whole = await api.get(RUNS)
+    assert ids(whole) == newest_first
+    assert (whole.json["meta"], whole.json["links"]) == ({"page_size": 50}, {"next": None})
+
+    path: str | None = f"{RUNS}?page[size]=3&filter[workflow]=nap"
+    pages: list[list[str]] = []
+    while path is not None:
+        answer = await api.get(path)
+        pages.append(ids(answer))
+        path = answer.json["links"]["next"]
+        await api.engine.start("nap")  # what comes meanwhile is on none of the pages
+    assert pages == [newest_first[:3], newest_first[3:6], newest_first[6:]]
+
+
+async def test_a_page_that_is_just_full_is_the_last(api: Any) -> None:
+    for _ in range(2):
+        await api.engine.start("nap")
+    assert (await api.get(f"{RUNS}?page[size]=2")).json["links"]["next"] is None
+    assert (await api.get(f"{RUNS}?page[size]=1")).json["links"]["next"] is not None
+
+
+async def test_every_filter_narrows_and_all_of_them_together(api: Any) -> None:
+    made = await ended(api, "greet", input={"name": "you"}, run_id="greeted")
+    await ended(api, "broken", run_id="failed")
+    await sleeping(api, "asleep")
+    await api.post("/e/k", json={"name": "app/user.created", "id": "e"})
+    [by_event] = await api.engine.list_runs(event="app/user.created")
+    onboarded = by_event.id
+    await (await api.engine.get_run(onboarded)).result(timeout=30)
+    at = made["attributes"]["created_at"]
+    expected = {
+        "filter[status]=SUCCEEDED": {"greeted", onboarded},
+        "filter[status]=FAILED,RUNNING": {"failed", "asleep"},
+        "filter[status]=FAILED&filter[status]=RUNNING": {"failed", "asleep"},
+        "filter[status]=PENDING": set[str](),
+        "filter[phase]=sleeping": {"asleep"},
+        "filter[phase]=blocked,retrying": set[str](),
+        "filter[workflow]=nap,greet": {"asleep", "greeted"},
+        "filter[workflow]=nobody": set[str](),
+        "filter[trigger]=EVENT": {onboarded},
+        "filter[trigger]=MANUAL": {"greeted", "failed", "asleep"},
+        "filter[environment]=production": {"greeted", "failed", "asleep", onboarded},
+        "filter[environment]=staging": set[str](),
+        "filter[event]=app/user.created": {onboarded},
+        f"filter[created_at]=[{at},{at}]": {"greeted"},
+        f"filter[created_at]=({at},*)": {"failed", "asleep", onboarded},
+        f"filter[created_at]=[*,{at})": set[str](),
+        f"filter[created_at]=({at},*)&filter[trigger]=MANUAL&filter[status]=RUNNING": {"asleep"},
+        "sort=-created_at": {"greeted", "failed", "asleep", onboarded},
+    }
+    found = {query: set(ids(await api.get(f"{RUNS}?{query}"))) for query in expected}
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "parameter"),
+    [
+        ("filter[status]=DONE", "filter[status]"),
+        ("filter[status]=running", "filter[status]"),
+        ("filter[phase]=asleep", "filter[phase]"),
+        ("filter[trigger]=CRON", "filter[trigger]"),
+        ("filter[created_at]=yesterday", "filter[created_at]"),
+        ("filter[name]=x", "filter[name]"),
+        ("page[size]=0", "page[size]"),
+        ("page[size]=101", "page[size]"),
+        ("page[size]=-1", "page[size]"),
+        ("page[size]=ten", "page[size]"),
+        ("page[size]=" + "9" * 5000, "page[size]"),
+        ("page[size]=1&page[size]=2", "page[size]"),
+        ("page[after]=", "page[after]"),
+        ("page[after]=' OR 1=1", "page[after]"),
+        ("page[after]=ffffffffffffffffffff", "page[after]"),
+        ("page[number]=2", "page[number]"),
+        ("sort=created_at", "sort"),
+        ("sort=status", "sort"),
+        ("include=steps", "include"),
+        ("status=FAILED", "status"),
+    ],
+)
+async def test_a_parameter_that_cannot_be_is_refused(api: Any, query: str, parameter: str) -> None:
+    answer = await api.get(f"{RUNS}?{query}")
+    assert answer.status == 400
+    assert answer.error["source"] == {"parameter": parameter}
+
+
+async def test_lists_read_a_file_too(sqlite_api: Any) -> None:
+    await ended(sqlite_api, "greet", input={"name": "a"}, run_id="one")
+    await ended(sqlite_api, "greet", input={"name": "b"}, run_id="two")
+    first = await sqlite_api.get(f"{RUNS}?page[size]=1&filter[status]=SUCCEEDED")
+    assert ids(first) == ["two"]
+    assert ids(await sqlite_api.get(first.json["links"]["next"])) == ["one"]
+
+
+# -- cancel
+
+
+async def test_a_canceled_run_is_answered_and_ends(api: Any) -> None:
+    run = await sleeping(api)
+    answer = await api.post(f"{RUNS}/{run.id}/actions/cancel")
+    assert answer.status == 200
+    assert answer.json["data"]["id"] == run.id
+    while (await run.info()).finished_at is None:
+        await asyncio.sleep(0)
+    assert await run.status() == "CANCELED"
+
+
+async def test_an_ended_run_cannot_be_canceled(api: Any) -> None:
+    made = await ended(api, "greet", input={"name": "you"})
+    answer = await api.post(f"{RUNS}/{made['id']}/actions/cancel")
+    assert answer.status == 409
+    assert answer.error["code"] == "conflict"
+    assert "SUCCEEDED" in answer.error["detail"]
+
+
+# -- rerun
+
+
+async def test_a_rerun_is_a_new_run_with_the_same_input(api: Any) -> None:
+    made = await ended(api, "greet", input={"name": "you", "times": 2})
+    answer = await api.post(f"{RUNS}/{made['id']}/actions/rerun")
+    assert answer.status == 201
+    data = answer.json["data"]
+    assert data["id"] != made["id"]
+    assert answer.headers["Location"] == f"{RUNS}/{data['id']}"
+    assert data["attributes"]["trigger"] == "RERUN"
+    assert data["attributes"]["origin"] == made["id"]
+    assert data["attributes"]["input"] == {"name": "you", "times": 2}
+    again = await api.engine.get_run(data["id"])
+    assert await again.result(timeout=30) == "good day good day you"
+
+
+async def test_a_rerun_may_have_another_input_and_version(api: Any) -> None:
+    made = await ended(api, "greet", input={"name": "you"})
+    given = {"input": {"name": "me"}, "version": 1}
+    answer = await api.post(f"{RUNS}/{made['id']}/actions/rerun", json=given)
+    assert answer.status == 201
+    again = await api.engine.get_run(answer.json["data"]["id"])
+    assert await again.result(timeout=timedelta(seconds=30)) == "hello me"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({"input": {"nobody": 1}}, 400, "'name'"),
+        ({"input": [1]}, 400, "at input"),
+        ({"version": 9}, 400, "version 9"),
+        ({"version": "latest"}, 400, "at version"),
+        ({"inputs": {}}, 400, "unknown field `inputs`"),
+        ({"from_step": "0/charge#0"}, 501, "from_step"),
+    ],
+)
+async def test_a_rerun_that_cannot_be_is_refused(api: Any, body: Any, status: int, says: str) -> None:
+    made = await ended(api, "greet", input={"name": "you"})
+    answer = await api.post(f"{RUNS}/{made['id']}/actions/rerun", json=body)
+    assert answer.status == status
+    assert says in answer.error["detail"]
+    assert len(await api.engine.list_runs()) == 1
