@@ -13,7 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -23,6 +23,7 @@ from msgspec import Raw
 from durably.engine.records import (
     NOTHING,
     AttemptStarted,
+    Record,
     RunCreated,
     RunStarted,
     RunSucceeded,
@@ -33,13 +34,11 @@ from durably.store.sqlite.connection import connect, settle
 from durably.store.sqlite.migrate import migrate
 from durably.store.sqlite.queries import QUERIES
 
-__all__ = ["Appender", "append_runs"]
+__all__ = ["Appender", "append_run"]
 
 LogRow: TypeAlias = tuple[int, int, int, bytes]
 
 ROWS_PER_STATEMENT = 64
-CAP_ROWS = 512
-"""Larger batches are not faster and make the loop wait."""
 
 INSERT = QUERIES["insert_record"]
 INSERT_MANY = INSERT + ", (?, ?, ?, ?)" * (ROWS_PER_STATEMENT - 1)
@@ -62,10 +61,11 @@ class Appender:
 
     def __init__(self, path: Path, *, delay_s: float = 0) -> None:
         self.commits = 0
-        self._connection = connect(path, "rwc")
-        settle(self._connection, str(path))
-        migrate(self._connection, str(path))
-        self._connection.close()
+        connection = connect(path, "rwc")
+        settle(connection, str(path))
+        migrate(connection, str(path))
+        connection.close()
+        self._runs = 0
         self._path = path
         self._delay_s = delay_s
         self._loop = asyncio.get_running_loop()
@@ -82,8 +82,15 @@ class Appender:
         self._batches.put(None)
         await asyncio.to_thread(self._thread.join)
 
+    def new_run(self) -> int:
+        self._runs += 1
+        return self._runs
+
     def append(
-        self, rows: list[LogRow], created: tuple[Any, ...] | None = None, change: tuple[Any, ...] | None = None
+        self,
+        rows: list[LogRow],
+        created: tuple[Any, ...] | None = None,
+        change: tuple[Any, ...] | None = None,
     ) -> asyncio.Future[None]:
         """Queue one group. The future is done once it is durable."""
         batch = self._open
@@ -95,9 +102,7 @@ class Appender:
         done = self._loop.create_future()
         batch.waiters.append(done)
         if not self._busy:
-            if len(batch.rows) >= CAP_ROWS:
-                self._flush()
-            elif not self._flushing:
+            if not self._flushing:
                 self._flushing = True
                 self._loop.call_soon(self._flush)
         return done
@@ -144,21 +149,25 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
 # -- what a run of sequential steps leaves in the log
 
 
-async def append_runs(appender: Appender, runs: int, steps: int) -> None:
-    """Append that many runs of so many steps, all at once."""
-    await asyncio.gather(*(_append_run(appender, run, steps) for run in range(1, runs + 1)))
-
-
-async def _append_run(appender: Appender, run: int, steps: int) -> None:
-    groups = _groups(run, steps)
-    for group in groups:
-        await appender.append(*group)
-
-
-def _groups(run: int, steps: int) -> Iterator[tuple[list[LogRow], tuple[Any, ...] | None, tuple[Any, ...] | None]]:
-    """The groups of one run, as the engine writes them for `workloads.sequence`, each made when it is due."""
-    run_id = f"{run:032x}"
+async def append_run(appender: Appender, steps: int) -> None:
+    """Append a run of that many steps, group after group, each when the one before is durable."""
+    run = appender.new_run()
     at_us = _now_us()
+    await appender.append(_beginning(run, steps, at_us), created=_run_row(run, at_us))
+    for number in range(1, steps):
+        at_us = _now_us()
+        records = _success(number - 1), _start(number)
+        await appender.append(_rows(run, 2 + 2 * number, at_us, records))
+    at_us = _now_us()
+    end = RunSucceeded(output=Raw(b"%d" % steps))
+    last = 3 + 2 * steps
+    await appender.append(
+        _rows(run, last - 1, at_us, (_success(steps - 1), end)),
+        change=("SUCCEEDED", None, None, steps, last, at_us, at_us, run),
+    )
+
+
+def _beginning(run: int, steps: int, at_us: int) -> list[LogRow]:
     created = RunCreated(
         workflow="sequence",
         version=1,
@@ -168,32 +177,17 @@ def _groups(run: int, steps: int) -> Iterator[tuple[list[LogRow], tuple[Any, ...
         environment="production",
         test=False,
     )
-    started = RunStarted(code="0123456789abcdef", python="3.13.0", anyio="4.10.0", engine="0.1.0", seed=1 << 47)
-    row = (run, run_id, "sequence", 1, "MANUAL", "production", None, None, None, 0, "RUNNING", "executing", None)
-    yield (
-        [
-            (run, 1, at_us, encode_record(created)),
-            (run, 2, at_us, encode_record(started)),
-            (run, 3, at_us, encode_record(_start(0))),
-        ],
-        (*row, 1, 3, at_us, at_us, None),
-        None,
+    started = RunStarted(code="01234567", python="3.13.0", anyio="4.10.0", engine="0.1.0", seed=1 << 47)
+    return _rows(run, 1, at_us, (created, started, _start(0)))
+
+
+def _run_row(run: int, at_us: int) -> tuple[Any, ...]:
+    name, version, trigger, environment = "sequence", 1, "MANUAL", "production"
+    event = event_id = origin = due_us = finished_us = None
+    return (
+        *(run, f"{run:032x}", name, version, trigger, environment, event, event_id, origin, 0),
+        *("RUNNING", "executing", due_us, 1, 3, at_us, at_us, finished_us),
     )
-    for number in range(1, steps):
-        at_us = _now_us()
-        seq = 2 + 2 * number
-        rows = [
-            (run, seq, at_us, encode_record(_success(number - 1))),
-            (run, seq + 1, at_us, encode_record(_start(number))),
-        ]
-        yield rows, None, None
-    at_us = _now_us()
-    seq = 2 + 2 * steps
-    rows = [
-        (run, seq, at_us, encode_record(_success(steps - 1))),
-        (run, seq + 1, at_us, encode_record(RunSucceeded(output=Raw(b"%d" % steps)))),
-    ]
-    yield rows, None, ("SUCCEEDED", None, None, steps, seq + 1, at_us, at_us, run)
 
 
 def _start(number: int) -> AttemptStarted:
@@ -209,7 +203,12 @@ def _start(number: int) -> AttemptStarted:
 
 
 def _success(number: int) -> StepSucceeded:
-    return StepSucceeded(step=f"0/increment#{number}", name="increment", attempt=0, output=Raw(b"%d" % number))
+    output = Raw(b"%d" % (number + 1))
+    return StepSucceeded(step=f"0/increment#{number}", name="increment", attempt=0, output=output)
+
+
+def _rows(run: int, first: int, at_us: int, records: Iterable[Record]) -> list[LogRow]:
+    return [(run, seq, at_us, encode_record(record)) for seq, record in enumerate(records, first)]
 
 
 def _now_us() -> int:

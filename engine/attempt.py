@@ -18,7 +18,7 @@ from durably.engine.retry import RetryPolicy
 if TYPE_CHECKING:
     from durably.engine.live import LiveRun
 
-__all__ = ["Attempt", "Attempts", "Perform"]
+__all__ = ["Attempt", "Attempts", "Ended", "Perform"]
 
 
 class Attempt:
@@ -66,6 +66,9 @@ class Attempt:
 Perform = Callable[[Attempt], Awaitable[Any]]
 """Carries out an attempt's body. The engine's runs the step's function; a test's may answer in its place."""
 
+Ended = Callable[[Attempt, Any, BaseException | None], None]
+"""Told how a body ended: with its value, or with what it raised."""
+
 EAGER = sys.version_info >= (3, 12)
 """An eager task runs at once until it first suspends: 17 µs a step less (reference: engine-feasibility, point 1)."""
 
@@ -81,7 +84,7 @@ class Attempts:
         *,
         max_threads: int,
         resources: Mapping[type[Any], Any],
-        ended: Callable[[Attempt, Any, BaseException | None], None],
+        ended: Ended,
         perform: Perform | None = None,
     ) -> None:
         self._threads = anyio.CapacityLimiter(max_threads)

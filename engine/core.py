@@ -1,9 +1,9 @@
 """The engine's parts put together: who loads, drives, wakes and stores, and how they start and stop."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial, wraps
+from typing import Any, ParamSpec
 
 import structlog
 
@@ -41,6 +41,7 @@ __all__ = ["Core"]
 
 log = structlog.get_logger("durably")
 
+P = ParamSpec("P")
 PAGE = 1_000
 WAITING_PHASES = frozenset({"retrying", "waiting", "sleeping"})
 
@@ -73,7 +74,7 @@ class Core:
             store,
             clock,
             self.background,
-            committed=self._committed,
+            committed=self._watched(self._committed),
             lost=self._lost,
             reopened=self._reopened,
             fatal=self._fail,
@@ -88,8 +89,8 @@ class Core:
             block=self._block,
             finish=self._finish,
         )
-        self.timers = Timers(clock, self.wake, store.due_runs, self.background)
-        self.starting: Pump[LiveRun] = Pump(clock, self._start)
+        self.timers = Timers(clock, self._watched(self.wake), store.due_runs, self.background)
+        self.starting: Pump[LiveRun] = Pump(clock, self._watched(self._start))
         self.executor = Executor(
             settings,
             clock,
@@ -102,6 +103,7 @@ class Core:
             rest=self.runs.rest,
             forget=self._forget,
             shelve=self._shelve,
+            watched=self._watched,
         )
         self._recovering = False
         self._concerned: set[LiveRun] = set()
@@ -176,6 +178,19 @@ class Core:
         if not self.failed.done():
             self.failed.set_exception(reason)
 
+    def _watched(self, callback: Callable[P, None]) -> Callable[P, None]:
+        """A callback whose error is a bug of ours, after which memory and log may differ: the engine stops."""
+
+        @wraps(callback)
+        def watched(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                callback(*args, **kwargs)
+            except Exception as error:
+                self._fail(error)
+                raise
+
+        return watched
+
     @property
     def idle(self) -> bool:
         """Whether nothing can happen but by time, by a running body, or from outside."""
@@ -197,6 +212,8 @@ class Core:
             while rows := await self.store.open_runs(after, PAGE):
                 now_us = self.clock.now_us()
                 for row in rows:
+                    if self.runs.get(row.run) is not None:
+                        continue  # begun since this engine opened
                     if row.phase in WAITING_PHASES and row.due_us is not None and row.due_us > now_us:
                         self.timers.set(row.run, row.due_us)
                     else:
@@ -218,6 +235,8 @@ class Core:
     def begin(self, row: RunRow, created: RunCreated) -> None:
         """A run was created by a commit that is durable: start its body soon."""
         run = self.runs.add(row.run, row.id)
+        if run.loading or run.state is not None:
+            return  # recovery has found it, and starts it
         run.state = RunState()
         run.state.apply(created, row.created_us)
         run.registered = self.registry.get(row.workflow, row.version)

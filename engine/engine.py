@@ -22,6 +22,7 @@ from durably.engine.records import NOTHING, RunCreated, to_us
 from durably.engine.registry import Registered
 from durably.engine.retry import RetryPolicy
 from durably.engine.settings import Settings
+from durably.engine.watchdog import Watchdog
 from durably.store import RunQuery, Store, StoreFailure, open_url
 from durably.store.runtime import Clock, Randomness, SystemClock, SystemRandomness
 
@@ -130,6 +131,8 @@ class Engine:
             except StoreFailure as failure:
                 raise StoreError(str(failure)) from failure
             exits.push_async_callback(core.close)
+            watchdog = Watchdog(core.clock)
+            exits.callback(watchdog.close)
             self._core, self._intake = core, Intake(core)
             self._exits = exits.pop_all()
         return self

@@ -15,11 +15,12 @@ from typing import Any
 import structlog
 
 from durably.engine.admission import Admission
-from durably.engine.attempt import Attempt, Attempts, Perform
+from durably.engine.attempt import Attempt, Attempts, Ended, Perform
 from durably.engine.background import Background
 from durably.engine.definitions import Step
 from durably.engine.ending import conclude
 from durably.engine.errors import DurablyError, NonRetriableError, StepError
+from durably.engine.failures import unreadable_retry_after
 from durably.engine.grammar import Carry
 from durably.engine.instance import Beginning, Instance
 from durably.engine.journal import Journal
@@ -67,7 +68,8 @@ class Executor:
     """Drives loaded runs. Who loads them, and what makes them go on, is other modules' business.
 
     They are handed in: `when_loaded` runs an action once a run is in memory, `arm` wakes a run when its next timer is
-    due, `rest` says that a run waits, `forget` that it is done with, `shelve` keeps outcomes of a blocked run.
+    due, `rest` says that a run waits, `forget` that it is done with, `shelve` keeps outcomes of a blocked run, and
+    `watched` stops the engine when a callback fails.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Executor:
         rest: Callable[[LiveRun], None],
         forget: Callable[[LiveRun], None],
         shelve: Callable[[LiveRun], None],
+        watched: Callable[[Ended], Ended],
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -96,7 +99,7 @@ class Executor:
         self.shelve = shelve
         self.admission = Admission(settings.max_steps, self._turn)
         self.attempts = Attempts(
-            max_threads=settings.max_threads, resources=resources, ended=self.attempt_ended, perform=perform
+            max_threads=settings.max_threads, resources=resources, ended=watched(self.attempt_ended), perform=perform
         )
         self.waiters: dict[int, list[Future[End]]] = {}
         """Who waits for a run's last record."""
@@ -266,7 +269,9 @@ class Executor:
 
     def _body_failed(self, run: LiveRun, _record: BodyFailed) -> None:
         # The next incarnation needs the whole log: what it takes over is read from it.
+        self.arm(run)
         run.drop()
+        self.rest(run)
 
     def finish(self, run: LiveRun, record: End) -> None:
         """A run has ended: tell who waits for it, and let it go."""
@@ -304,6 +309,9 @@ class Executor:
                 return (success(attempt.call, attempt.key, attempt.number, value),)
             except NonRetriableError as unkept:
                 error = unkept
+        unread = unreadable_retry_after(error, self.clock.now_us())
+        if unread is not None:
+            log.warning("retry_after.unreadable", run_id=attempt.run.id, step=name, retry_after=unread)
         policy = attempt.policy.with_retries(0) if attempt.beginning.created.test else attempt.policy
         now_us, draw = self.clock.now_us(), self.randomness.uniform
         return failure(attempt.key, name, attempt.number, error, policy=policy, now_us=now_us, draw=draw)

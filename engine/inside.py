@@ -76,7 +76,7 @@ async def run_step(
     timeout: Duration | None = None,
     type: Any = None,
 ) -> T: ...
-async def run_step(*given: Any, **options: Any) -> Any:
+async def run_step(*given: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy: *Any does not take *Ts
     """Call any function as a step, without declaring it: `await run_step("charge", stripe.charge, order)`.
 
     `retry`, `retries` and `timeout` are as for `@step`. The result comes back as `type`, or as the function is

@@ -21,7 +21,7 @@ from durably.engine.errors import StepError, WorkerLost, qualified_name
 from durably.engine.events import Event
 from durably.engine.grammar import Carry
 from durably.engine.handles import Canceled, CommandFuture, Handle, TimerHandle
-from durably.engine.loop import RunLoop
+from durably.engine.loop import RunLoop, Spin
 from durably.engine.records import (
     AttemptStarted,
     BodyStarted,
@@ -108,6 +108,7 @@ class Instance:
         "_candidates",
         "_issued",
         "_random",
+        "_spun",
         "beginning",
         "body_attempt",
         "cancel_requested",
@@ -136,13 +137,14 @@ class Instance:
         self.last_error: StepError | None = None
         """What the incarnation before ended with."""
         self._random: random.Random | None = None
+        self._spun: Spin | None = None
         self._issued: dict[str, Command] = {}
         self._candidates: list[tuple[int, str]] = []
 
     # -- driving
 
     def feed(self, record: Input, at_us: int, seq: int) -> list[Command]:
-        """Feed one input and drive the code until nothing is ready. Raises what `RunLoop.drive` raises.
+        """Feed one input and drive the code until nothing is ready. A body that spins has ended (DESIGN rule 14).
 
         Outcomes carried over from earlier incarnations are fed as soon as nothing else is ready, the oldest first,
         at their original time and without a record (DESIGN section 3).
@@ -153,18 +155,26 @@ class Instance:
         kind = type(record)
         if kind is StepSucceeded or kind is StepFailed:
             self.body_attempt = 0
-        self._take(record)
-        canceled = self._collect(loop.drive())
-        while self._candidates:
-            _, key = heappop(self._candidates)
-            if self._issued.pop(key, None) is not None:
-                carried = self.carry.outcomes[key]
-                loop.now_us = max(loop.now_us, carried.at_us)
-                self._take(carried.input)
-                canceled += self._collect(loop.drive())
+        try:
+            self._take(record)
+            canceled = self._collect(loop.drive())
+            while self._candidates:
+                canceled += self._feed_carried()
+        except Spin as error:
+            self._spun, self._issued = error, {}
+            return []
         commands, self._issued = self._issued, {}
         # Cancels refer to earlier groups, so they come first: what follows them may have to wait for them to unwind.
         return [*canceled, *commands.values()] if canceled else list(commands.values())
+
+    def _feed_carried(self) -> list[Command]:
+        _, key = heappop(self._candidates)
+        if self._issued.pop(key, None) is None:
+            return []
+        carried = self.carry.outcomes[key]
+        self.loop.now_us = max(self.loop.now_us, carried.at_us)
+        self._take(carried.input)
+        return self._collect(self.loop.drive())
 
     def _take(self, record: Input) -> None:
         loop = self.loop
@@ -245,10 +255,12 @@ class Instance:
     @property
     def ended(self) -> bool:
         """Whether the body, and every asyncio task it left behind, has come to its end (DESIGN rule 15)."""
-        return self.loop.ended
+        return self._spun is not None or self.loop.ended
 
     def result(self) -> Any:
         """What the body returned. Raises what it raised, `CancelledError` and `SystemExit` included."""
+        if self._spun is not None:
+            raise self._spun
         return self.loop.outcome()
 
     def how_it_ended(self) -> bytes | str:

@@ -153,8 +153,8 @@ class Loader:
         self.request(run)
 
     def request(self, run: LiveRun) -> None:
-        """Load the run, unless it is being loaded."""
-        if not run.loading:
+        """Load the run, unless it is loaded or being loaded."""
+        if not run.loading and run.state is None:
             run.loading = True
             self._wanted.append(run)
             if not self._loading:
@@ -203,11 +203,11 @@ class Loader:
         run.loading = run.blocked = False
         state = run.state
         run.shown = (state.status, state.phase, state.next_due_us())
-        if not state.ended:
-            self._resume(run, inbox)
-        todo, run.todo = run.todo, type(run.todo)()
         if state.ended:
             self._finish(run, decode_end(rows[-1].body))
+        else:  # it may end by this, in memory: that is told when it is durable
+            self._resume(run, inbox)
+        todo, run.todo = run.todo, type(run.todo)()
         for action in todo:
             if run.state is not None and not run.state.ended:
                 action()

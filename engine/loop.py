@@ -13,6 +13,7 @@ from typing import Any
 
 from durably.engine.asyncio_side import AsyncioSide, is_unfinished
 from durably.engine.closing import close_generator, close_task, dropped_quietly, is_stubborn
+from durably.engine.errors import NonRetriableError
 from durably.engine.handles import (
     Canceled,
     Command,
@@ -39,7 +40,7 @@ class Evicted(BaseException):
     """Raised where code that is being thrown away calls a step."""
 
 
-class Spin(RuntimeError):  # noqa: N818 - says what the workflow does
+class Spin(NonRetriableError):  # noqa: N818 - says what the workflow does
     """A workflow ran on and on without waiting for a step, a timer or an event."""
 
 

@@ -85,14 +85,17 @@ class VirtualClock:
             if timer.callback is not None:
                 timer.callback()
 
-    async def sleep(self, duration_us: int) -> None:
-        """Wait on this clock."""
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        timer = self.call_at(self._now_us + duration_us, partial(woken.set_result, None))
-        try:
-            await woken
-        finally:
-            timer.cancel()
+    def after(self, duration_us: int) -> "asyncio.Future[None]":
+        """Done when that much time has passed on this clock. Cancel it when nobody waits for that any more."""
+        passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self.call_at(self._now_us + duration_us, partial(_pass, passed))
+        passed.add_done_callback(lambda _: timer.cancel())
+        return passed
+
+
+def _pass(passed: "asyncio.Future[None]") -> None:
+    if not passed.done():
+        passed.set_result(None)
 
 
 class SeededRandomness:
@@ -211,7 +214,7 @@ class TestEngine(Engine):
         self._virtual = VirtualClock()
         self._randomness = SeededRandomness()
         self._mocks: dict[str, StepMock] = {}
-        self._asleep = 0
+        self._asleep: set[asyncio.Future[None]] = set()
         self.clock = TestClock(self, self._virtual)
 
     def use_store(self, store: Store) -> None:
@@ -275,12 +278,13 @@ class TestEngine(Engine):
 
     async def _sleep(self, duration_us: int) -> None:
         if duration_us:
-            self._asleep += 1
+            passed = self._virtual.after(duration_us)
+            self._asleep.add(passed)
             self.core.executor.attempts.note_change()
             try:
-                await self._virtual.sleep(duration_us)
+                await passed
             finally:
-                self._asleep -= 1
+                self._asleep.discard(passed)
 
     # -- time
 
@@ -307,14 +311,18 @@ class TestEngine(Engine):
                 return
 
     def _busy(self) -> bool:
-        return not self.core.idle or self.core.executor.attempts.running > self._asleep
+        return not self.core.idle or self._awake()
+
+    def _awake(self) -> bool:
+        """Whether a body runs that does not wait for the clock."""
+        return self.core.executor.attempts.running > sum(not passed.done() for passed in self._asleep)
 
     async def _let_pass(self, until: "asyncio.Future[Any] | None") -> None:
         """One turn: let the engine work, wait for a body, or let the clock jump."""
         await asyncio.sleep(0)
         if not self.core.idle or (until is not None and until.done()):
             return
-        if self.core.executor.attempts.running > self._asleep:
+        if self._awake():
             change = self.core.executor.attempts.change()
             await asyncio.wait({change} if until is None else {change, until}, return_when="FIRST_COMPLETED")
         elif self._auto and (next_us := self._virtual.next_us()) is not None:

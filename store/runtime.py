@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["SECOND_US", "Clock", "Randomness", "SystemClock", "SystemRandomness", "Timer", "Worker", "seeded"]
+__all__ = ["SECOND_US", "Clock", "Heartbeat", "Randomness", "SystemClock", "SystemRandomness", "Timer", "Worker", "current_thread_id", "seeded"]
 
 SECOND_US = 1_000_000
 """Microseconds in a second: engine time is an integer of microseconds since the Unix epoch."""
@@ -130,3 +130,28 @@ class Worker:
 def seeded(seed: int) -> random.Random:
     """Randomness that repeats itself: the same numbers for the same seed, in any process."""
     return random.Random(seed)  # noqa: S311 - repeatable on purpose, never a secret
+
+
+class Heartbeat:
+    """A daemon thread that calls `beat` every `seconds` until it is stopped."""
+
+    __slots__ = ("_beat", "_seconds", "_stopped")
+
+    def __init__(self, name: str, seconds: float, beat: Callable[[], None]) -> None:
+        self._beat = beat
+        self._seconds = seconds
+        self._stopped = threading.Event()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._seconds):
+            self._beat()
+
+    def stop(self) -> None:
+        """Call no more. Returns at once."""
+        self._stopped.set()
+
+
+def current_thread_id() -> int:
+    """The calling thread, as `sys._current_frames` names it."""
+    return threading.get_ident()

@@ -166,7 +166,7 @@ class Writer:
             # Whatever it was (I/O, a full disk, our mistake): somebody waits for an answer, and this is the
             # true one.
             self._failure = damage_or(UnknownOutcome, error, self._location, "The store has to be reopened.")
-            with suppress(sqlite3.Error):  # lets go of the lock; nothing more is written through this connection
+            with suppress(sqlite3.Error):  # lets go of the lock; it is not used again
                 self._connection.close()
             raise self._failure from error
 

@@ -61,7 +61,8 @@ async def failure_of(engine: TestEngine, started: Any, *args: Any) -> RunFailed:
 
 
 async def test_a_step_is_retried_up_to_4_times_by_default() -> None:
-    """By default, in *addition* to the **initial attempt**, Inngest will retry a function or a step up to 4 times…"""
+    """By default, in *addition* to the **initial attempt**, Inngest will retry a function or a step up to
+    4 times…"""
     database = Failing()
 
     @step
@@ -110,7 +111,8 @@ async def test_it_is_retried_until_it_succeeds(failures: int) -> None:
 
 
 async def test_the_click_recorder_retries_its_database_write() -> None:
-    """For the function below, if the database write fails then it'll be retried up to 4 times until it succeeds."""
+    """For the function below, if the database write fails then it'll be retried up to 4 times until it
+    succeeds."""
     database = Failing(4)
     clicks: list[Any] = []
 
@@ -186,7 +188,8 @@ async def test_ten_retries_of_a_triggered_step() -> None:
 
 
 async def test_behaviour_can_depend_on_the_attempt() -> None:
-    """You can customize the behavior of your function based on the number of retries using the `attempt` argument."""
+    """You can customize the behavior of your function based on the number of retries using the `attempt`
+    argument."""
 
     @step
     async def fetch() -> str:
@@ -221,8 +224,8 @@ async def test_attempt_is_zero_indexed(where: str) -> None:
 
 
 async def test_attempt_is_incremented_by_errors_and_reset_by_steps() -> None:
-    """The `attempt` is incremented every time the function throws an error and is retried, and is reset when steps
-    complete."""
+    """The `attempt` is incremented every time the function throws an error and is retried, and is reset
+    when steps complete."""
     seen: list[tuple[str, int]] = []
     budget = {"before": 2, "after": 2}
 
@@ -241,10 +244,11 @@ async def test_attempt_is_incremented_by_errors_and_reset_by_steps() -> None:
         await write()
         may_fail("after")
 
-    async with TestEngine(workflows=[record]) as engine:
+    # Kept in memory, so that replay does not execute the body once more.
+    async with TestEngine(workflows=[record], max_parked=10) as engine:
         await (await engine.start(record)).result()
-    # Two retries before the step and two behind it, although two are allowed: the step's end sets the count back. The
-    # body's beginning is executed again with every retry, so it sees the attempts that the end of the body needs.
+    # Two retries before the step and two behind it, although two are allowed: the step's end sets the count
+    # back. The body's beginning is executed again with every retry, so it sees the later attempts as well.
     assert [attempt for place, attempt in seen if place == "after"] == [0, 1, 2]
     assert [attempt for place, attempt in seen if place == "before"] == [0, 1, 2, 1, 2]
 
@@ -327,7 +331,8 @@ class Systems:
 
 
 async def test_each_step_is_executed_and_retried_on_its_own() -> None:
-    """A function can be broken down into multiple steps, where each step is individually executed and retried."""
+    """A function can be broken down into multiple steps, where each step is individually executed and
+    retried."""
     systems = Systems(2, 3)
     assert await systems.run() == ("SUCCEEDED", 2)
     assert (len(systems.source.attempts), len(systems.target.attempts)) == (3, 4)
@@ -364,8 +369,8 @@ async def test_the_second_step_can_also_be_retried_up_to_4_times() -> None:
 
 
 async def test_a_retry_count_of_4_means_5_attempts_of_each_step() -> None:
-    """You can configure the number of `retries` for each function. This excludes the initial attempt. A retry count of
-    `4` means that each step will be attempted up to 5 times."""
+    """You can configure the number of `retries` for each function. This excludes the initial attempt. A
+    retry count of `4` means that each step will be attempted up to 5 times."""
     first, second = Failing(4), Failing()
 
     @step
@@ -391,8 +396,8 @@ async def test_a_retry_count_of_4_means_5_attempts_of_each_step() -> None:
 
 @pytest.mark.parametrize("where", ["step", "body"])
 async def test_a_non_retriable_error_bypasses_the_remaining_retries(where: str) -> None:
-    """You can throw a non-retriable error from a step or a function, which will bypass any remaining retries and fail
-    the step or function it was thrown from."""
+    """You can throw a non-retriable error from a step or a function, which will bypass any remaining
+    retries and fail the step or function it was thrown from."""
     outside = Failing()
 
     def fail() -> Exception:
@@ -424,8 +429,7 @@ async def test_a_step_failed_by_a_non_retriable_error_can_be_caught() -> None:
         try:
             return await find_user()
         except StepError as error:
-            assert error.matches(NonRetriableError)
-            return "nobody"
+            return "nobody" if error.matches(NonRetriableError) else "another error"
 
     async with TestEngine(workflows=[digest]) as engine:
         assert await (await engine.start(digest)).result() == "nobody"
@@ -436,7 +440,8 @@ class UserNotFoundError(Exception):
 
 
 async def weekly_digest(error: Exception | None) -> tuple[str, str | None, list[str], int]:
-    """The seed's `user-weekly-digest`, with a database that answers or raises: status, error, mails, look-ups."""
+    """The seed's `user-weekly-digest`, with a database that answers or raises: status, error, mails,
+    look-ups."""
     mails: list[str] = []
     database = Failing(0 if error is None else 10**9)
 
@@ -463,7 +468,7 @@ async def weekly_digest(error: Exception | None) -> tuple[str, str | None, list[
         await engine.send(Event("user/weekly.digest.requested", {"userId": "ann"}))
         await engine.settle()
         [info] = await engine.list_runs()
-    return info.status, info.error and info.error.message, mails, len(database.attempts)
+    return info.status, info.error.message if info.error else None, mails, len(database.attempts)
 
 
 async def test_a_permanent_error_stops_all_execution() -> None:
@@ -506,18 +511,18 @@ async def test_a_failed_step_can_be_caught_and_the_function_goes_on() -> None:
         try:
             return await charge()
         except StepError as error:
-            assert (error.step, error.type, error.attempts) == ("charge", "ConnectionError", 5)
-            return await invoice()
+            return f"{error.step}: {error.type} in {error.attempts} attempts, {await invoice()}"
 
     async with TestEngine(workflows=[pay]) as engine:
         run = await engine.start(pay)
-        assert await run.result() == "by invoice"
+        assert await run.result() == "charge: ConnectionError in 5 attempts, by invoice"
         assert (await run.info()).tasks == 2
     assert len(primary.attempts) == 5
 
 
 async def test_a_function_that_is_retried_does_not_repeat_its_finished_steps() -> None:
-    """The `attempt` is incremented every time the function throws an error and is retried… (its steps are not)"""
+    """The `attempt` is incremented every time the function throws an error and is retried… (its steps are
+    not)"""
     calls: list[str] = []
     body = Failing(2)
 
@@ -542,7 +547,7 @@ async def test_a_function_that_is_retried_does_not_repeat_its_finished_steps() -
         body.call()
         return got
 
-    async with TestEngine(workflows=[sync]) as engine:
+    async with TestEngine(workflows=[sync], max_parked=10) as engine:
         run = await engine.start(sync)
         assert await run.result() == [10, -1, 20]
         assert (await run.info()).tasks == 3
@@ -647,8 +652,8 @@ async def test_a_given_time_uses_up_an_attempt(where: str) -> None:
 
 
 async def test_a_rate_limited_service_is_asked_again_when_it_said() -> None:
-    """In this example, an external API provided `Retry-After` header with information on when requests can be made
-    again, so you can tell Inngest to retry your function then."""
+    """In this example, an external API provided `Retry-After` header with information on when requests
+    can be made again, so you can tell Inngest to retry your function then."""
     asked: list[datetime] = []
 
     @step("send-message")

@@ -1,9 +1,11 @@
 """The first seed, "Auto-Retries" of Paragon, sentence by sentence: each test quotes the one it proves.
 
-Left out: the sentences about error e-mails, which come with notifications, and those about the editor's buttons.
+Left out: the sentences about error e-mails, which come with notifications, and those about the editor's
+buttons.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -64,8 +66,8 @@ async def test_a_step_retries_by_itself_when_its_execution_fails() -> None:
 
 
 async def test_intermittent_errors_do_not_fail_the_workflow() -> None:
-    """This is useful for ensuring your workflows run successfully when encountering intermittent errors, such as API
-    rate limits."""
+    """This is useful for ensuring your workflows run successfully when encountering intermittent errors,
+    such as API rate limits."""
     services = [Service(failures) for failures in (1, 3, 5)]
 
     @workflow
@@ -121,7 +123,9 @@ async def failing_run(failures: int, takes: float = 0) -> tuple[History, Any]:
         return await request()
 
     async with TestEngine(workflows=[sync]) as engine:
-        mock = engine.mock(request, raises=[ConnectionError("down")] * failures, returns="answer", takes=takes)
+        mock = engine.mock(
+            request, raises=[ConnectionError("down")] * failures, returns="answer", takes=takes
+        )
         run = await engine.start(sync)
         await engine.settle()
         assert len(mock.calls) == min(failures, 5) + 1
@@ -129,8 +133,8 @@ async def failing_run(failures: int, takes: float = 0) -> tuple[History, Any]:
 
 
 async def test_it_waits_after_each_failed_execution() -> None:
-    """If a step with auto-retry enabled fails, Paragon will perform several retries, waiting after each failed
-    execution before performing the next attempt."""
+    """If a step with auto-retry enabled fails, Paragon will perform several retries, waiting after each
+    failed execution before performing the next attempt."""
     history, _ = await failing_run(5)
     assert history.types() == [
         "run.created",
@@ -151,7 +155,8 @@ async def test_all_attempts_count_as_one_task() -> None:
 
 @pytest.mark.parametrize("retry", range(1, 6))
 async def test_the_timing_of_the_retry_attempts(retry: int) -> None:
-    """1st retry: around `10 seconds` after initial attempt … 5th retry: around `80 seconds` after 4th retry"""
+    """1st retry: around `10 seconds` after initial attempt … 5th retry: around `80 seconds` after 4th
+    retry"""
     history, _ = await failing_run(retry)
     found = gaps(history)
     assert len(found) == retry
@@ -164,7 +169,7 @@ async def test_each_wait_counts_from_the_end_of_the_attempt_before(takes: float)
     history, _ = await failing_run(5, takes)
     assert_around(gaps(history))
     starts = [each.at for each in history if each.type == "attempt.started"]
-    between = [(after - before) / SECOND for before, after in zip(starts, starts[1:], strict=False)]
+    between = [(after - before) / SECOND for before, after in pairwise(starts)]
     assert_around([gap - takes for gap in between])
 
 
@@ -222,7 +227,8 @@ async def test_a_step_without_auto_retry_is_not_retried() -> None:
 
 
 async def test_a_deployed_workflow_retries_a_step_five_times() -> None:
-    """Deployed Workflows: Paragon attempts to run your step **up to five times** with an exponential back-off.
+    """Deployed Workflows: Paragon attempts to run your step **up to five times** with an exponential
+    back-off.
 
     The table has five retries, so there are six attempts (DESIGN section 5: the two do not agree).
     """
@@ -235,11 +241,11 @@ async def test_a_step_that_waits_for_its_retry_is_shown_as_running() -> None:
     """Retried steps appear as "Running" in Task History."""
 
     @step(retry=RetryPolicy.AUTO_RETRY)
-    async def request() -> str: ...
+    async def request() -> None: ...
 
     @workflow
-    async def sync() -> str:
-        return await request()
+    async def sync() -> None:
+        await request()
 
     async with TestEngine(workflows=[sync]) as engine:
         engine.mock(request, raises=ConnectionError("down"))

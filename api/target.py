@@ -1,0 +1,185 @@
+"""TARGET of the command line: `file.py` or `pkg.mod`, optionally `:engine`, and the workflows it stands for."""
+
+import difflib
+import importlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, NamedTuple, TypeAlias
+
+from durably import DurablyError, Engine, RetryPolicy, Step, Workflow
+from durably.engine.registry import Registry
+
+__all__ = ["BrokenTarget", "Definition", "NoTarget", "Target", "load"]
+
+Definition: TypeAlias = Workflow[..., Any] | Step[..., Any]
+
+
+class Target(NamedTuple):
+    """What was found."""
+
+    name: str
+    """As it was given."""
+    workflows: tuple[Definition, ...]
+    engine: Engine | None
+    """The engine that was named behind the colon."""
+    folder: Path
+    """Where its code is: what `dev` watches."""
+
+
+class NoTarget(DurablyError):
+    """There is nothing of that name: the command line is wrong, not the code."""
+
+
+class BrokenTarget(DurablyError):
+    """The code is there and cannot be used: it does not import, or declares nothing to run."""
+
+    def __init__(self, message: str, folder: Path, trace: str = "") -> None:
+        super().__init__(message)
+        self.folder = folder
+        self.trace = trace
+        """Python's own words, from the user's first line on; empty when it was no exception."""
+
+
+class _Place(NamedTuple):
+    """A module that is to be imported."""
+
+    root: Path
+    """The folder to be put on `sys.path`."""
+    module: str
+    file: Path | None
+
+    @property
+    def folder(self) -> Path:
+        package = self.root / self.module.partition(".")[0]
+        return package if package.is_dir() else self.root
+
+
+def load(text: str) -> Target:
+    """Import what `text` names and find its workflows.
+
+    The module's folder (for a module of a package, the folder the package is in) comes first on `sys.path`, as when
+    Python runs a file; `pkg.mod` is looked for from the working directory on. Raises `NoTarget` or `BrokenTarget`.
+    """
+    where, _, attribute = text.partition(":")
+    place = _file(where) if where.endswith(".py") or "/" in where else _module(where)
+    module = _import(place, text)
+    if attribute:
+        engine = _engine(module, attribute, text)
+        return Target(text, engine.workflows, engine, place.folder)
+    found = _definitions(module)
+    if not found:
+        raise BrokenTarget(
+            f"{text} declares no workflow, and no step with a trigger: decorate an `async def` with @workflow, or a "
+            "step with @step(on=…)",
+            place.folder,
+        )
+    try:
+        Registry(found, RetryPolicy.DEFAULT)
+    except DurablyError as error:
+        raise BrokenTarget(f"{text}: {error}", place.folder) from None
+    return Target(text, tuple(found), None, place.folder)
+
+
+# -- where the code is
+
+
+def _file(where: str) -> _Place:
+    path = Path(where).absolute()
+    if not path.is_file():
+        raise NoTarget(f"there is no file {where}" + _suggestion(path) + ". TARGET is file.py or pkg.mod")
+    if path.suffix != ".py":
+        raise NoTarget(f"{where} is no Python file. TARGET is file.py or pkg.mod")
+    root, parts = path.parent, [] if path.stem == "__init__" else [path.stem]
+    while (root / "__init__.py").is_file():
+        parts.insert(0, root.name)
+        root = root.parent
+    return _Place(root, ".".join(parts), path)
+
+
+def _suggestion(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f": there is no folder {path.parent}"
+    names = [each.name for each in path.parent.glob("*.py")]
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _module(where: str) -> _Place:
+    if not all(part.isidentifier() for part in where.split(".")):
+        raise NoTarget(f"{where!r} is neither a file nor a module. TARGET is file.py or pkg.mod, optionally :engine")
+    return _Place(Path.cwd(), where, None)
+
+
+# -- importing it
+
+
+def _import(place: _Place, text: str) -> ModuleType:
+    sys.path.insert(0, str(place.root))
+    try:
+        module = importlib.import_module(place.module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{place.module}.".startswith(f"{error.name}."):
+            raise NoTarget(
+                f"there is no module {error.name!r}: looked in {place.root} and where Python looks. TARGET is file.py "
+                "or pkg.mod"
+            ) from None
+        raise _broken(text, place, error) from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        # Whatever a module raises while it is imported, SystemExit too, is to be shown to its author.
+        raise _broken(text, place, error) from error
+    if place.file is not None and not _is_from(module, place.file):
+        raise NoTarget(
+            f"{text} cannot be imported as {place.module!r}: that is {module.__file__ or 'a module of Python itself'}. "
+            "Rename the file"
+        )
+    return module
+
+
+def _is_from(module: ModuleType, file: Path) -> bool:
+    return module.__file__ is not None and Path(module.__file__).resolve() == file.resolve()
+
+
+def _broken(text: str, place: _Place, error: BaseException) -> BrokenTarget:
+    lines = traceback.format_exception(type(error), error, _own_frames(error.__traceback__))
+    return BrokenTarget(f"{text} cannot be imported: {type(error).__name__}: {error}", place.folder, "".join(lines))
+
+
+def _own_frames(frames: TracebackType | None) -> TracebackType | None:
+    """From the user's first line on."""
+    ours = (__file__, importlib.__file__)
+    while frames is not None:
+        name = frames.tb_frame.f_code.co_filename
+        if name not in ours and not name.startswith("<frozen importlib"):
+            return frames
+        frames = frames.tb_next
+    return None
+
+
+# -- what it declares
+
+
+def _definitions(module: ModuleType) -> Sequence[Definition]:
+    """Workflows, and steps with a trigger, in the order of the module; one of several `.options()` of the same."""
+    found: dict[tuple[Callable[..., Any], str, int], Definition] = {}
+    for value in vars(module).values():
+        if isinstance(value, Workflow) or (isinstance(value, Step) and value.triggers):
+            definition: Definition = value
+            found.setdefault((definition.fn, definition.name, definition.version), definition)
+    return list(found.values())
+
+
+def _engine(module: ModuleType, attribute: str, text: str) -> Engine:
+    value = getattr(module, attribute, None)
+    if isinstance(value, Engine):
+        return value
+    engines = [name for name, each in vars(module).items() if isinstance(each, Engine)]
+    what = "is not there" if value is None else f"is a {type(value).__name__}"
+    raise NoTarget(
+        f"{text}: {attribute!r} {what}; behind the colon stands the name of an Engine in the module, which has "
+        + (", ".join(engines) or "none")
+    )

@@ -1,0 +1,32 @@
+"""What `make run` serves: the workflows of all examples in one engine, and the shop that one calls."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiohttp import ClientSession
+
+from durably import Engine
+from examples.clicks import record_click
+from examples.hello import onboard
+from examples.order_fulfilment import fulfil
+from examples.shop import open_shop
+
+OPENS_AFTER_S = 2
+
+
+@asynccontextmanager
+async def lifespan() -> AsyncGenerator[Mapping[type, object]]:
+    """What steps find by `current().resource(…)`, for as long as the engine runs. The shop opens late."""
+    async with AsyncExitStack() as stack, ClientSession() as session:
+
+        async def open_late() -> None:
+            await asyncio.sleep(OPENS_AFTER_S)
+            await stack.enter_async_context(open_shop())
+
+        opening = asyncio.create_task(open_late())
+        yield {ClientSession: session}
+        opening.cancel()
+
+
+engine = Engine(workflows=[onboard, fulfil, record_click], lifespan=lifespan)
