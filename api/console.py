@@ -19,7 +19,9 @@ PIPE_WIDTH = 200
 """Columns where nobody looks: what reads a pipe wants whole ids, not a layout."""
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
-_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROLS = {
+    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+}
 
 
 def output_console() -> Console:
@@ -63,7 +65,11 @@ def how_long(seconds: float) -> str:
     if seconds < MINUTE:
         return f"{seconds:.3g} s"
     whole = round(seconds)
-    for unit, name, part, part_name in ((DAY, "d", HOUR, "h"), (HOUR, "h", MINUTE, "min"), (MINUTE, "min", 1, "s")):
+    for unit, name, part, part_name in (
+        (DAY, "d", HOUR, "h"),
+        (HOUR, "h", MINUTE, "min"),
+        (MINUTE, "min", 1, "s"),
+    ):
         if whole >= unit:
             rest = whole % unit // part
             return f"{whole // unit} {name}" + (f" {rest} {part_name}" if rest else "")

@@ -105,7 +105,9 @@ class Remote:
 
     async def runs(self, wanted: RunFilter, limit: int) -> list[RunInfo]:
         """Runs that fit, newest first, page by page."""
-        query = {f"filter[{name}]": ",".join(getattr(wanted, name)) for name in ("status", "phase", "workflow")}
+        query = {
+            f"filter[{name}]": ",".join(getattr(wanted, name)) for name in ("status", "phase", "workflow")
+        }
         if wanted.since_us is not None:
             query["filter[created_at]"] = f"[{from_us(wanted.since_us).isoformat()},*)"
         query["page[size]"] = str(min(limit, PAGE))

@@ -23,9 +23,10 @@ BACKLOG = 1024
 class HttpServer:
     """A server that listens. Close it, or use it as an async context manager."""
 
-    def __init__(self, runner: web.AppRunner, listener: asyncio.Server, host: str) -> None:
+    def __init__(self, runner: web.AppRunner, listener: asyncio.Server, gate: Gate, host: str) -> None:
         self._runner = runner
         self._listener = listener
+        self._gate = gate
         self.host = host
         self.port: int = listener.sockets[0].getsockname()[1]
         """The port it listens on, also when any was asked for with 0."""
@@ -35,6 +36,11 @@ class HttpServer:
         """Where it can be reached."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._gate.open
 
     async def close(self) -> None:
         """Take no more connections, answer what is under way within `Limits.stop_s`, and end. Legal twice."""
@@ -75,7 +81,7 @@ async def serve(
             f"cannot listen on {host} port {port}: {error.strerror or error}. Stop what listens there, or "
             "take another port."
         ) from error
-    return HttpServer(runner, listener, host)
+    return HttpServer(runner, listener, gate, host)
 
 
 async def _check_host(host: str) -> None:

@@ -109,7 +109,9 @@ def _suggestion(path: Path) -> str:
 
 def _module(where: str) -> _Place:
     if not all(part.isidentifier() for part in where.split(".")):
-        raise NoTarget(f"{where!r} is neither a file nor a module. TARGET is file.py or pkg.mod, optionally :engine")
+        raise NoTarget(
+            f"{where!r} is neither a file nor a module. TARGET is file.py or pkg.mod, optionally :engine"
+        )
     return _Place(Path.cwd(), where, None)
 
 
@@ -146,7 +148,9 @@ def _is_from(module: ModuleType, file: Path) -> bool:
 
 def _broken(text: str, place: _Place, error: BaseException) -> BrokenTarget:
     lines = traceback.format_exception(type(error), error, _own_frames(error.__traceback__))
-    return BrokenTarget(f"{text} cannot be imported: {type(error).__name__}: {error}", place.folder, "".join(lines))
+    return BrokenTarget(
+        f"{text} cannot be imported: {type(error).__name__}: {error}", place.folder, "".join(lines)
+    )
 
 
 def _own_frames(frames: TracebackType | None) -> TracebackType | None:

@@ -101,10 +101,9 @@ class Appender:
             batch.changes.append(change)
         done = self._loop.create_future()
         batch.waiters.append(done)
-        if not self._busy:
-            if not self._flushing:
-                self._flushing = True
-                self._loop.call_soon(self._flush)
+        if not (self._busy or self._flushing):
+            self._flushing = True
+            self._loop.call_soon(self._flush)
         return done
 
     def _flush(self) -> None:

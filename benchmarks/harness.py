@@ -1,4 +1,4 @@
-"""What the benchmarks of the engine share: a process set up as a server's, a store on disk, and how figures are taken."""
+"""What the engine's benchmarks share: a process like a server's, a store on disk, and how figures are taken."""
 
 import asyncio
 import gc
@@ -34,8 +34,8 @@ SWITCH_INTERVAL_S = 0.0005
 def tune_process() -> None:
     """Set this process up as a server's: fewer collections, and threads that hand over sooner.
 
-    For what is measured and for its floor alike. At Python's 5 ms the thread that commits would wait that long
-    for the interpreter whenever the loop is busy.
+    For what is measured and for its floor alike. At Python's own 5 ms the thread that commits would wait that
+    long for the interpreter whenever the loop is busy.
     """
     gc.collect()
     gc.freeze()

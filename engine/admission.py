@@ -33,10 +33,10 @@ class Admission:
         if self._closed:
             return False
         if losses >= SUSPECT_AFTER and self._suspect is not None:
-            self._suspects.append((run, key))
+            self._wait(self._suspects, run, key)
             return False
         if self._free <= 0:
-            self._queue.append((run, key))
+            self._wait(self._queue, run, key)
             return False
         self._free -= 1
         if losses >= SUSPECT_AFTER:
@@ -59,6 +59,16 @@ class Admission:
         if self._closed:
             return
         if self._suspects and self._suspect is None:
-            self._start(*self._suspects.popleft())
+            self._next(self._suspects)
         if self._queue and self._free > 0:
-            self._start(*self._queue.popleft())
+            self._next(self._queue)
+
+    @staticmethod
+    def _wait(queue: "deque[tuple[LiveRun, str]]", run: "LiveRun", key: str) -> None:
+        run.waiting += 1  # which keeps it in memory
+        queue.append((run, key))
+
+    def _next(self, queue: "deque[tuple[LiveRun, str]]") -> None:
+        run, key = queue.popleft()
+        run.waiting -= 1
+        self._start(run, key)

@@ -243,7 +243,7 @@ class Core:
         self.starting.add(run)
 
     def _start(self, run: LiveRun) -> None:
-        if self.draining or run.state is None or run.state.started_us is not None:
+        if self.draining or run.state is None or run.state.started_us is not None or run.state.ended:
             return
         assert run.registered is not None, "only registered workflows are triggered"
         self.executor.start(run, run.registered)

@@ -19,12 +19,12 @@ from durably.engine.attempt import Attempt, Attempts, Ended, Perform
 from durably.engine.background import Background
 from durably.engine.definitions import Step
 from durably.engine.ending import conclude
-from durably.engine.errors import DurablyError, NonRetriableError, StepError
+from durably.engine.errors import DurablyError, NonRetriableError, RunConflict, StepError
 from durably.engine.failures import unreadable_retry_after
 from durably.engine.grammar import Carry
 from durably.engine.instance import Beginning, Instance
 from durably.engine.journal import Journal
-from durably.engine.limits import MAX_RECORDS, history_too_long
+from durably.engine.limits import history_too_long, too_long
 from durably.engine.live import LiveRun
 from durably.engine.outcomes import Outcome, failure, success
 from durably.engine.pump import Pump
@@ -167,8 +167,8 @@ class Executor:
         commands = instance.feed(record, at_us, state.seq + len(before) + 1)
         if instance.ended:
             commands.append(conclude(instance, at_us, self.randomness))
-        elif state.seq + len(commands) > MAX_RECORDS:
-            commands = [history_too_long(state.seq)]
+        elif too_long(state.seq + len(commands), run.size):
+            commands = [history_too_long(state.seq, run.size)]
         self._admit(run, commands)
         lines = instance.take_lines()
         self.append(run, at_us, [*before, record, *commands], created=created, taken=taken, lines=lines)
@@ -210,7 +210,9 @@ class Executor:
         rows: list[LogRow] = []
         for record in records:
             state.apply(record, at_us)
-            rows.append(LogRow(number, state.seq, at_us, encode_record(record)))
+            body = encode_record(record)
+            run.size += len(body)
+            rows.append(LogRow(number, state.seq, at_us, body))
         shown = (state.status, state.phase, state.next_due_us())
         change = None
         if shown != run.shown:
@@ -225,13 +227,12 @@ class Executor:
         """Act on a group that is durable now."""
         run, records, lines = operation.after
         run.unsaved -= 1
+        if result is not None:
+            self._refused(run, result)
+            return
         if run.stored is not None:
             run.stored.set_result(None)
             run.stored = None
-        if result is not None:
-            log.error("run.fenced", run_id=run.id, reason=str(result))
-            self.forget(run)
-            return
         for line in lines:
             line.emit()
         for record in records:
@@ -243,6 +244,15 @@ class Executor:
         if run.state is not None and not run.state.ended:
             self.arm(run)
             self.rest(run)
+
+    def _refused(self, run: LiveRun, reason: Result) -> None:
+        """The store does not take this run's records: leave it alone until the next start (DESIGN rule 8)."""
+        log.error("run.fenced", run_id=run.id, reason=str(reason))
+        run.blocked = True
+        if run.stored is not None:
+            run.stored.set_exception(RunConflict(f"run {run.id!r} exists already: {reason}"))
+            run.stored = None
+            self.forget(run)
 
     def _launch(self, run: LiveRun, record: AttemptStarted) -> None:
         step = run.state.steps.get(record.step) if run.state is not None else None

@@ -38,11 +38,13 @@ class LiveRun:
         "outcomes",
         "registered",
         "shown",
+        "size",
         "state",
         "stored",
         "taken",
         "todo",
         "unsaved",
+        "waiting",
     )
 
     def __init__(self, number: int) -> None:
@@ -75,6 +77,10 @@ class LiveRun:
         """Whether code and history do not fit: nothing starts, and outcomes go to the inbox (DESIGN rule 13)."""
         self.taken: set[int] = set()
         """Inbox items that are on their way into the log."""
+        self.size = 0
+        """Bytes in its history."""
+        self.waiting = 0
+        """Steps of it that wait for a place (`Admission`)."""
         self.fenced = False
         """Whether its session was ended: attempts not known to run are not the fault of their steps."""
         self.stored: Future[None] | None = None
@@ -88,7 +94,7 @@ class LiveRun:
     @property
     def can_go(self) -> bool:
         """Whether nothing refers to it any more but time and the outside."""
-        return self.can_rest and not (self.attempts or self.interrupted or self.outcomes)
+        return self.can_rest and not (self.attempts or self.interrupted or self.outcomes or self.waiting)
 
     def drop(self) -> None:
         """Evict the instance and let go of what replay rebuilds."""

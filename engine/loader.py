@@ -190,6 +190,7 @@ class Loader:
         try:
             loaded = read_log(run.id, rows)
             run.state, run.beginning, run.carry = loaded.state, loaded.beginning, loaded.carry
+            run.size = sum(len(row.body) for row in rows)
             if not run.state.ended:
                 run.registered = self._fitting(run.state)
                 if loaded.incarnation is not None:

@@ -20,5 +20,5 @@ async def send_mail(account: str) -> str:
 @workflow(on="app/user.created")
 async def onboard(event: Event) -> str:
     account = await create_account(event.data["email"])
-    await asyncio.sleep(20)  # or a week: time to kill the server
+    await asyncio.sleep(15)  # or a week: time to kill the server
     return await send_mail(account)

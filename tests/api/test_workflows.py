@@ -35,7 +35,9 @@ async def test_a_run_is_started_and_answered_at_once(api: Any) -> None:
     assert (await api.get(answer.headers["Location"])).json["data"]["id"] == data["id"]
 
 
-@pytest.mark.parametrize("media_type", ["application/json", "application/vnd.api+json", "Application/JSON; charset=utf-8"])
+@pytest.mark.parametrize(
+    "media_type", ["application/json", "application/vnd.api+json", "Application/JSON; charset=utf-8"]
+)
 async def test_a_run_gets_its_input_and_is_waited_for(api: Any, media_type: str) -> None:
     body = json.dumps({"input": {"name": "you"}}).encode()
     answer = await api.post(f"{GREET}?wait=30", data=body, headers={"Content-Type": media_type})

@@ -1,0 +1,211 @@
+"""What a run did and when, as the pure fold of its history: the rows that `durably show` draws."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from durably import History
+from durably.engine.history import HistoryRecord
+
+__all__ = ["Note", "Row", "Segment", "timeline"]
+
+Doing = Literal["running", "waiting", "sleeping", "blocked"]
+
+
+class Segment(Struct):
+    """A stretch of time; `end` is None while it lasts."""
+
+    doing: Doing
+    start: datetime
+    end: datetime | None = None
+    ok: bool = True
+    """False when it ended in an error or was lost."""
+
+
+class Note(Struct):
+    """Something that happened on the way, in words."""
+
+    at: datetime
+    text: str
+    due_at: datetime | None = None
+    """When it is tried again."""
+
+
+class Row(Struct):
+    """A step, a timer, or something that concerns the whole run."""
+
+    kind: Literal["step", "timer", "body", "run"]
+    key: str
+    name: str
+    start: datetime
+    outcome: str = "open"
+    attempts: int = 0
+    due_at: datetime | None = None
+    """When what it waits for is due, while it waits."""
+    segments: list[Segment] = field(default_factory=list[Segment])
+    notes: list[Note] = field(default_factory=list[Note])
+
+    @property
+    def end(self) -> datetime | None:
+        """When it was over; None while it is open."""
+        return self.segments[-1].end if self.segments else self.start
+
+
+def timeline(history: History) -> list[Row]:
+    """The rows of a run, in the order in which they began. Types of records that are not known here are passed over."""
+    fold = _Fold()
+    for record in history:
+        fold.apply(record)
+    return fold.rows
+
+
+class _Fold:
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._open: dict[str, Row] = {}
+
+    def apply(self, record: HistoryRecord) -> None:
+        act = getattr(self, "_" + record.type.replace(".", "_"), None)
+        if act is not None:
+            act(record)
+
+    # -- rows
+
+    def _row(self, kind: Literal["step", "timer", "body", "run"], key: str, name: str, at: datetime) -> Row:
+        row = self._open.get(key)
+        if row is None:
+            row = self._open[key] = Row(kind, key, name, at)
+            self.rows.append(row)
+        return row
+
+    @staticmethod
+    def _begin(row: Row, doing: Doing, at: datetime) -> None:
+        row.segments.append(Segment(doing, at))
+
+    @staticmethod
+    def _pause(row: Row, at: datetime, *, ok: bool = True) -> None:
+        if row.segments and row.segments[-1].end is None:
+            row.segments[-1].end = at
+            row.segments[-1].ok = ok
+
+    def _close(self, key: str, outcome: str, at: datetime, *, ok: bool = True) -> None:
+        row = self._open.pop(key, None)
+        if row is not None:
+            self._pause(row, at, ok=ok)
+            row.outcome, row.due_at = outcome, None
+
+    def _mark(self, name: str, at: datetime, text: str = "") -> None:
+        """Something that took no time."""
+        notes = [Note(at, text)] if text else []
+        self.rows.append(Row("run", "", name, at, "", notes=notes))
+
+    # -- one method for each type of record, by its name
+
+    def _run_created(self, record: HistoryRecord) -> None:
+        self._begin(self._row("run", "queued", "queued", record.at), "waiting", record.at)
+
+    def _run_started(self, record: HistoryRecord) -> None:
+        self._close("queued", "", record.at)
+
+    def _step_scheduled(self, record: HistoryRecord) -> None:
+        row = self._row("step", record.step, record.name, record.at)
+        row.outcome = "queued"
+        self._begin(row, "waiting", record.at)
+
+    def _attempt_started(self, record: HistoryRecord) -> None:
+        row = self._row("step", record.step, record.name, record.at)
+        self._pause(row, record.at)
+        row.outcome, row.due_at = "running", None
+        row.attempts = record.attempt + 1
+        self._begin(row, "running", record.at)
+
+    def _attempt_failed(self, record: HistoryRecord) -> None:
+        row = self._row("step", record.step, record.name, record.at)
+        self._pause(row, record.at, ok=False)
+        text = f"attempt {record.attempt} failed: {_error(record.error)}"
+        due_at = _time(record.get("retry_at"))
+        row.notes.append(Note(record.at, text, due_at))
+        if due_at is not None:
+            row.outcome, row.due_at = f"retry {record.attempt + 1} of {record.max_retries}", due_at
+            self._begin(row, "waiting", record.at)
+
+    def _attempt_lost(self, record: HistoryRecord) -> None:
+        row = self._row("step", record.step, record.name, record.at)
+        self._pause(row, record.at, ok=False)
+        row.outcome = "lost"
+        why = {"crash": "its process died", "drain": "its process was stopped"}.get(record.reason, record.reason)
+        row.notes.append(Note(record.at, f"attempt {record.attempt} was lost: {why}; it is started again"))
+        self._begin(row, "waiting", record.at)
+
+    def _step_succeeded(self, record: HistoryRecord) -> None:
+        self._close(record.step, "succeeded", record.at)
+
+    def _step_failed(self, record: HistoryRecord) -> None:
+        row = self._row("step", record.step, record.name, record.at)
+        text = _error(record.error)
+        if not row.notes or not row.notes[-1].text.endswith(text):
+            row.notes.append(Note(record.at, text))
+        self._close(record.step, "failed", record.at, ok=False)
+
+    def _step_canceled(self, record: HistoryRecord) -> None:
+        self._close(record.step, "canceled", record.at)
+
+    def _timer_set(self, record: HistoryRecord) -> None:
+        row = self._row("timer", record.timer, f"sleep {record.delay:g} s", record.at)
+        row.outcome, row.due_at = "sleeping", _time(record.due_at)
+        self._begin(row, "sleeping", record.at)
+
+    def _timer_fired(self, record: HistoryRecord) -> None:
+        self._close(record.timer, "over", record.at)
+
+    def _timer_canceled(self, record: HistoryRecord) -> None:
+        self._close(record.timer, "canceled", record.at)
+
+    def _body_failed(self, record: HistoryRecord) -> None:
+        self._close_all(record.at)
+        row = self._row("body", "", "body", record.at)
+        row.outcome, row.due_at = f"retry {record.attempt + 1} of {record.max_retries}", _time(record.retry_at)
+        text = f"attempt {record.attempt} of the body failed: {_error(record.error)}"
+        row.notes.append(Note(record.at, text, row.due_at))
+        self._begin(row, "waiting", record.at)
+
+    def _body_started(self, record: HistoryRecord) -> None:
+        self._close("", f"attempt {record.attempt}", record.at)
+
+    def _cancel_requested(self, record: HistoryRecord) -> None:
+        self._mark("cancel requested", record.at)
+
+    def _run_blocked(self, record: HistoryRecord) -> None:
+        row = self._row("run", "blocked", "blocked", record.at)
+        row.outcome = "the code does not fit"
+        self._pause(row, record.at)
+        self._begin(row, "blocked", record.at)
+
+    def _run_unblocked(self, record: HistoryRecord) -> None:
+        self._close("blocked", "the code fits again", record.at)
+
+    def _run_succeeded(self, record: HistoryRecord) -> None:
+        self._close_all(record.at)
+
+    _run_failed = _run_canceled = _run_succeeded
+
+    def _close_all(self, at: datetime) -> None:
+        for key in list(self._open):
+            self._close(key, "canceled", at)
+
+
+def _error(error: Mapping[str, Any]) -> str:
+    message = error.get("message", "")
+    return f"{error['type']}: {message}" if message else str(error["type"])
+
+
+def _time(text: Any) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def last_end(rows: Iterable[Row], now: datetime) -> datetime:
+    """When the latest of them was over; now if one is open."""
+    ends = [row.end for row in rows]
+    return now if None in ends else max((end for end in ends if end is not None), default=now)

@@ -1,0 +1,33 @@
+"""Commands of the contract that are not built yet: they say so, with exit status 2."""
+
+from typing import Any
+
+import click
+
+from durably import NotBuilt
+from durably.api.commands.command import Command
+
+__all__ = ["check", "environments", "fork", "keys", "signal", "usage", "verify", "worker"]
+
+
+def _unbuilt(name: str) -> click.Command:
+    def refuse(**_: Any) -> None:
+        raise NotBuilt(f"`durably {name}`")
+
+    return Command(
+        name,
+        callback=refuse,
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        context_settings={"ignore_unknown_options": True},
+        help="Not built yet.",
+    )
+
+
+worker = _unbuilt("worker")
+signal = _unbuilt("signal")
+fork = _unbuilt("fork")
+check = _unbuilt("check")
+verify = _unbuilt("verify")
+keys = _unbuilt("keys")
+environments = _unbuilt("environments")
+usage = _unbuilt("usage")

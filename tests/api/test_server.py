@@ -1,0 +1,111 @@
+"""Where the server listens, and how it ends."""
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from durably import DurablyError, Engine, current, step, workflow
+from durably.api.server import serve
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "2001:db8::1"])
+async def test_an_address_that_others_can_reach_is_refused(host: str) -> None:
+    with pytest.raises(DurablyError, match="others can reach it, and API keys.*are not built yet"):
+        await serve(Engine("memory://"), host, 0)
+
+
+async def test_an_address_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(DurablyError, match=r"cannot listen on '300\.1\.1\.\.1'"):
+        await serve(Engine("memory://"), "300.1.1..1", 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
+async def test_loopback_is_served(host: str) -> None:
+    async with await serve(Engine("memory://"), host, 0) as server:
+        assert server.url == f"http://{host}:{server.port}"
+        _, writer = await asyncio.open_connection(host, server.port)
+        writer.close()
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+async def test_ipv6_loopback_is_served() -> None:
+    async with await serve(Engine("memory://"), "::1", 0) as server:
+        assert server.url == f"http://[::1]:{server.port}"
+
+
+async def test_a_taken_port_is_refused(api: Any) -> None:
+    with pytest.raises(DurablyError, match=rf"cannot listen on 127.0.0.1 port {api.server.port}: .*in use"):
+        await serve(api.engine, "127.0.0.1", api.server.port)
+
+
+async def test_a_closed_server_takes_no_connections_and_closes_idle_ones(api: Any) -> None:
+    reader, writer = await api.open()
+    assert (await api.get("/health/live")).status == 200
+    await api.server.close()
+    await api.server.close()
+    assert await reader.read() == b""
+    with pytest.raises(ConnectionRefusedError):
+        await api.open()
+    writer.close()
+
+
+# -- the engine comes later and goes earlier than the server
+
+
+async def test_without_a_running_engine_the_server_says_so(launch: Any, api: Any) -> None:
+    del launch
+    await api.engine.__aexit__(None, None, None)
+    assert (await api.get("/health/live")).status == 200
+    assert (await api.get("/")).status == 200
+    for method, path in [
+        ("GET", "/health/ready"),
+        ("GET", "/api/v1/workflow-runs"),
+        ("GET", "/api/v1/workflow-runs/r"),
+        ("POST", "/api/v1/workflow-runs/r/actions/cancel"),
+        ("GET", "/api/v1/workflows"),
+        ("GET", "/api/v1/workflows/greet"),
+        ("POST", "/api/v1/workflows/greet/actions/run"),
+    ]:
+        answer = await api(method, path)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1"), path
+        assert "the engine is not running" in answer.error["detail"]
+    refused = await api.post("/e/k", json={"name": "a"})
+    assert (refused.status, refused.json["status"]) == (503, 503)
+
+
+async def test_while_the_engine_drains_only_reading_goes_on(launch: Any) -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+
+    @step
+    async def work() -> int:
+        started.set()
+        await release.wait()
+        return current().attempt
+
+    @workflow
+    async def busy() -> int:
+        return await work()
+
+    api = await launch(Engine("memory://", workflows=[busy], drain_timeout=30))
+    assert (await api.get("/health/ready")).status == 200
+    run = await api.engine.start(busy)
+    await started.wait()
+    stopping = asyncio.create_task(api.engine.__aexit__(None, None, None))
+    while not api.engine.core.draining:
+        await asyncio.sleep(0)
+
+    ready = await api.get("/health/ready")
+    assert ready.status == 503
+    assert "stopping" in ready.error["detail"]
+    for path in ("/e/k", "/api/v1/workflows/busy/actions/run"):
+        assert (await api.post(path, json={"name": "a"})).status == 503
+    assert (await api.get(f"/api/v1/workflow-runs/{run.id}")).status == 200
+    assert (await api.get("/health/live")).status == 200
+
+    release.set()
+    await stopping
+    assert (await api.get(f"/api/v1/workflow-runs/{run.id}")).status == 503
