@@ -144,7 +144,7 @@ class Connection(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun already")
         if status < 500:  # noqa: PLR2004 - client errors end here
-            first_line = (message or str(exc)).strip().partition("\n")[0]
+            first_line = (message or str(exc)).strip().partition("\n")[0].rstrip(":")
             problem = Problem(
                 status, "malformed_request", f"this is not a request in HTTP/1.1: {first_line[:300]}"
             )

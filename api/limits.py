@@ -12,7 +12,6 @@ __all__ = [
     "MAX_EVENT",
     "MAX_EVENTS",
     "MAX_EVENTS_BODY",
-    "MAX_WAIT_S",
     "Limits",
 ]
 
@@ -20,8 +19,6 @@ MAX_DOCUMENT = 1024 * 1024
 """The most bytes of a request's body. The densest JSON of that size takes 30 ms to decode."""
 MAX_EVENTS_BODY = 16 * 1024 * 1024
 """The most bytes of an array of events."""
-MAX_WAIT_S = 60.0
-"""The longest that `?wait=` holds a request: under what proxies put up with."""
 
 
 class Limits(NamedTuple):
@@ -35,6 +32,8 @@ class Limits(NamedTuple):
     """Between two requests. Longer than clients keep unused connections: they would send into closed ones."""
     stalled_s: float = 30.0
     """How long a client may take to read the next 64 KiB of an answer."""
+    wait_s: float = 60.0
+    """The longest that `?wait=` holds a request: under what proxies put up with."""
     linger_s: float = 2.0
     """How long the rest of a refused body is read and dropped, so that the refusal gets through."""
     stop_s: float = 5.0

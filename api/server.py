@@ -89,7 +89,7 @@ async def _check_host(host: str) -> None:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host or "0.0.0.0", None, type=socket.SOCK_STREAM)  # noqa: S104 - what "" means
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise DurablyError(f"cannot listen on {host!r}: {error}. Use 127.0.0.1, ::1 or localhost.") from error
     if not all(is_loopback(str(address[0])) for *_, address in found):
         raise DurablyError(

@@ -87,8 +87,9 @@ async def kill_in_flight(path: Path, runs: int) -> None:
         sys.executable, "-m", "benchmarks.bench_recovery", str(path), str(runs), stdout=PIPE
     )
     assert process.stdout is not None  # noqa: S101 - narrows the type
-    if await process.stdout.readline() != READY:
-        raise RuntimeError("the process to be killed has ended before it was ready; see its errors above")
+    while (line := await process.stdout.readline()) != READY:  # it may log other lines
+        if not line:
+            raise RuntimeError("the process to be killed has ended before it was ready; see its errors above")
     process.kill()
     await process.wait()
 

@@ -7,6 +7,7 @@ one second of it is the waits.
 """
 
 import asyncio
+from datetime import datetime
 from pathlib import Path
 
 from benchmarks.harness import Stopwatch, percentile, run_alone, store_path, tune_process
@@ -31,7 +32,7 @@ def lateness_ms(history: History) -> list[float]:
     failed = [record for record in history if record.type == "attempt.failed"]
     again = [record for record in history if record.type == "attempt.started" and record.attempt]
     return [
-        (start.at - failure.to_dict()["retry_at"]).total_seconds() * 1000
+        (start.at - datetime.fromisoformat(failure.retry_at)).total_seconds() * 1000
         for failure, start in zip(failed, again, strict=True)
     ]
 

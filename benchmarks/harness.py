@@ -1,4 +1,4 @@
-"""What the engine's benchmarks share: a process like a server's, a store on disk, and how figures are taken."""
+"""What benchmarks of the engine share: a process like a server's, a store on disk, ways to take figures."""
 
 import asyncio
 import gc

@@ -135,9 +135,7 @@ class Executor:
         assert registered is not None
         assert run.beginning is not None
         assert run.carry is not None
-        instance = self._new_body(run, registered, run.beginning, run.carry)
-        if state.body_error is not None:
-            instance.last_error = StepError(registered.name, state.body_error, state.body_attempt + 1)
+        self._new_body(run, registered, run.beginning, run.carry)
         self.activate(run, BodyStarted(attempt=state.body_attempt + 1))
 
     def _started(self, registered: Registered) -> RunStarted:
@@ -145,10 +143,9 @@ class Executor:
         return RunStarted(code=registered.code, python=PYTHON, anyio=ANYIO, engine=ENGINE, seed=seed)
 
     @staticmethod
-    def _new_body(run: LiveRun, registered: Registered, beginning: Beginning, carry: Carry) -> Instance:
+    def _new_body(run: LiveRun, registered: Registered, beginning: Beginning, carry: Carry) -> None:
         run.registered, run.beginning = registered, beginning
         run.instance = Instance(registered, beginning, carry)
-        return run.instance
 
     def activate(
         self,

@@ -19,6 +19,7 @@ from durably.engine.records import (
     INPUTS,
     NOTES,
     AttemptStarted,
+    BodyFailed,
     BodyStarted,
     CancelRequested,
     Command,
@@ -71,6 +72,8 @@ class Carry(Struct, frozen=True):
     outcomes: dict[str, Carried] = {}
     starts: dict[tuple[str, int], int] = {}
     """How often each (step, attempt) was started, so that `start` goes on counting and no task is counted twice."""
+    failed: BodyFailed | None = None
+    """How the incarnation before ended."""
 
 
 class Incarnation(Struct):
@@ -144,4 +147,6 @@ def carry_over(earlier: Sequence[Incarnation], entries: Iterable[Entry]) -> Carr
         if isinstance(entry.record, AttemptStarted):
             key = (entry.record.step, entry.record.attempt)
             starts[key] = max(starts.get(key, 0), entry.record.start + 1)
-    return Carry(outcomes, starts)
+    end = earlier[-1].groups[-1].commands[-1:]
+    failed = end[0] if end and isinstance(end[0], BodyFailed) else None
+    return Carry(outcomes, starts, failed)

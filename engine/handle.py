@@ -55,8 +55,8 @@ class Run(Generic[R]):
     async def _last_record(self) -> End:
         core = self._engine.core
         with core.executor.waiting(self._number) as waiter:
-            row = await self._row()
-            if row.phase is not None:
+            in_memory = core.runs.get(self._number) is not None  # and so has not ended, as far as anybody may know
+            if in_memory or (await self._row()).phase is not None:
                 return await waiter
         [last] = (await core.store.last_records([self._number])).values()
         return decode_end(last.body)

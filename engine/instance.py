@@ -113,7 +113,6 @@ class Instance:
         "body_attempt",
         "cancel_requested",
         "carry",
-        "last_error",
         "lines",
         "loop",
         "replaying",
@@ -134,8 +133,6 @@ class Instance:
         self.lines: list[LogLine] = []
         """What the body logged in this activation: shown after the commit, never on replay (DESIGN rule 1)."""
         self.cancel_requested = False
-        self.last_error: StepError | None = None
-        """What the incarnation before ended with."""
         self._random: random.Random | None = None
         self._spun: Spin | None = None
         self._issued: dict[str, Command] = {}
@@ -269,6 +266,12 @@ class Instance:
             return encode(self.result())
         except BaseException as error:  # noqa: BLE001 - whatever the body raised is its end
             return qualified_name(type(error))
+
+    @property
+    def last_error(self) -> StepError | None:
+        """What the incarnation before ended with."""
+        failed = self.carry.failed
+        return None if failed is None else StepError(self.runnable.name, failed.error, failed.attempt + 1)
 
     def take_lines(self) -> list[LogLine]:
         """What was logged since the last call."""

@@ -79,7 +79,6 @@ class RunState:
         "at_us",
         "blocked",
         "body_attempt",
-        "body_error",
         "body_retry_us",
         "cancel_requests",
         "created",
@@ -108,7 +107,6 @@ class RunState:
         """Steps that ran at least once, however many attempts they took (seed 1: "only count as one task")."""
         self.body_attempt = 0
         self.body_retry_us: int | None = None
-        self.body_error: ErrorInfo | None = None
         self.cancel_requests = 0
         self.blocked: RunBlocked | None = None
         self.steps: dict[str, StepState] = {}
@@ -208,7 +206,6 @@ class RunState:
 
     def _body_failed(self, record: BodyFailed, _at_us: int) -> None:
         self._drop_work()
-        self.body_error = record.error
         self.body_retry_us = at_us = to_us(record.retry_at)
         self._wait(at_us, "body", BODY)
 

@@ -29,7 +29,9 @@ def json_object(_ctx: click.Context, _param: click.Parameter, value: str | None)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise click.BadParameter(_explain(text, error)) from None
     if not isinstance(given, dict):
-        raise click.BadParameter(f'an object is needed, like {{"name": "Ada"}}, and this is {text.strip()[:80]}')
+        raise click.BadParameter(
+            f'an object is needed, like {{"name": "Ada"}}, and this is {text.strip()[:80]}'
+        )
     return given
 
 

@@ -35,7 +35,12 @@ async def cancel(run: str, url: str | None, api_key: str | None, as_json: bool) 
 @click.argument("run")
 @option("--input", "given", callback=json_object, metavar="JSON", help="Other arguments, by parameter name.")
 @option(
-    "--version", callback=a_version, metavar="N", default="current", show_default=True, help="current, original, or a number."
+    "--version",
+    callback=a_version,
+    metavar="N",
+    default="current",
+    show_default=True,
+    help="current, original, or a number.",
 )
 @option("--from-step", metavar="STEP", help="Take over what was done before this step.")
 @changing

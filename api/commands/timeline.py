@@ -1,6 +1,6 @@
 """What a run did and when, as the pure fold of its history: the rows that `durably show` draws."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -135,7 +135,9 @@ class _Fold:
         row = self._row("step", record.step, record.name, record.at)
         self._pause(row, record.at, ok=False)
         row.outcome = "lost"
-        why = {"crash": "its process died", "drain": "its process was stopped"}.get(record.reason, record.reason)
+        why = {"crash": "its process died", "drain": "its process was stopped"}.get(
+            record.reason, record.reason
+        )
         row.notes.append(Note(record.at, f"attempt {record.attempt} was lost: {why}; it is started again"))
         self._begin(row, "waiting", record.at)
 
@@ -166,7 +168,10 @@ class _Fold:
     def _body_failed(self, record: HistoryRecord) -> None:
         self._close_all(record.at)
         row = self._row("body", "", "body", record.at)
-        row.outcome, row.due_at = f"retry {record.attempt + 1} of {record.max_retries}", _time(record.retry_at)
+        row.outcome, row.due_at = (
+            f"retry {record.attempt + 1} of {record.max_retries}",
+            _time(record.retry_at),
+        )
         text = f"attempt {record.attempt} of the body failed: {_error(record.error)}"
         row.notes.append(Note(record.at, text, row.due_at))
         self._begin(row, "waiting", record.at)
@@ -203,9 +208,3 @@ def _error(error: Mapping[str, Any]) -> str:
 
 def _time(text: Any) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
-
-
-def last_end(rows: Iterable[Row], now: datetime) -> datetime:
-    """When the latest of them was over; now if one is open."""
-    ends = [row.end for row in rows]
-    return now if None in ends else max((end for end in ends if end is not None), default=now)

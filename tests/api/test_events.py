@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.lowlevel import checkpoint
 
 pytestmark = pytest.mark.anyio
 
@@ -271,10 +272,10 @@ async def test_a_full_queue_refuses_with_retry_after_and_loses_nothing(stubborn_
     batch = [CREATED] * 4_200  # one run each, more than the queue's 4,096
     under_way = [asyncio.create_task(api.post("/e/k", json=[CREATED]))]
     while not store._waiting:
-        await asyncio.sleep(0)
+        await checkpoint()
     under_way.append(asyncio.create_task(api.post("/e/k", json=batch)))
     while not api.engine.intake.full:
-        await asyncio.sleep(0)
+        await checkpoint()
 
     refused = await api.post("/e/k", json=CREATED)
     assert (refused.status, refused.json["status"]) == (503, 503)
@@ -292,7 +293,7 @@ async def test_nothing_is_acknowledged_before_it_is_stored(stubborn_api: Any) ->
     store.held = True
     posted = asyncio.create_task(api.post("/e/k", json=CREATED))
     while not store._waiting:
-        await asyncio.sleep(0)
+        await checkpoint()
     for _ in range(100):  # health goes round the same loop
         assert (await api.get("/health/live")).status == 200
     assert not posted.done()

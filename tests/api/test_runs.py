@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from anyio.lowlevel import checkpoint
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +25,7 @@ async def sleeping(api: Any, run_id: str | None = None) -> Any:
     """A run that sleeps for an hour."""
     run = await api.engine.start("nap", run_id=run_id)
     while (await run.info()).phase != "sleeping":
-        await asyncio.sleep(0)
+        await checkpoint()
     return run
 
 
@@ -231,7 +232,7 @@ async def test_a_canceled_run_is_answered_and_ends(api: Any) -> None:
     assert answer.status == 200
     assert answer.json["data"]["id"] == run.id
     while (await run.info()).finished_at is None:
-        await asyncio.sleep(0)
+        await checkpoint()
     assert await run.status() == "CANCELED"
 
 

