@@ -16,7 +16,7 @@ from msgspec import Raw
 from durably.api.errors import JSON_API, Problem
 from durably.api.limits import MAX_DEPTH, MAX_DOCUMENT
 from durably.api.responses import JSON
-from durably.engine.codec import Malformed, check_depth
+from durably.engine.values.codec import Malformed, check_depth
 
 __all__ = ["decode", "read_body", "read_document", "split"]
 

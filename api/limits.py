@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from durably.engine.codec import MAX_DEPTH, MAX_EVENT
-from durably.engine.limits import MAX_EVENTS
+from durably.engine.log.limits import MAX_EVENTS
+from durably.engine.values.codec import MAX_DEPTH, MAX_EVENT
 
 __all__ = [
     "LIMITS",

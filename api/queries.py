@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from durably.api.errors import Problem
-from durably.engine.records import to_us
+from durably.engine.log.records import to_us
 
 __all__ = ["MAX_PAGE", "Interval", "ListQuery", "cursor"]
 

@@ -1,10 +1,10 @@
 """A Durably server, seen from the command line: its HTTP API, and what can be wrong on the way to it."""
 
-import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import aiohttp
@@ -13,25 +13,26 @@ from msgspec import Raw, Struct
 from yarl import URL
 
 from durably import DurablyError, History, NotBuilt, RunInfo
-from durably.engine.records import from_us
+from durably.engine.log.records import from_us
 
 __all__ = ["NoAnswer", "NoServer", "Refused", "Remote", "RunFilter"]
 
+T = TypeVar("T")
 RUNS = "/api/v1/workflow-runs"
 CONNECT_S, ANSWER_S = 5.0, 30.0
 PAGE = 100
 MAX_WAIT_S = 30
 
 
-class NoServer(DurablyError):
+class NoServer(DurablyError):  # noqa: N818 - named as the errors of the contract are
     """Nothing answers at the address: nothing was asked of anybody."""
 
 
-class NoAnswer(DurablyError):
+class NoAnswer(DurablyError):  # noqa: N818 - as above
     """The connection broke, or the time was over, before an answer came: nobody knows whether it was done."""
 
 
-class Refused(DurablyError):
+class Refused(DurablyError):  # noqa: N818 - as above
     """The server said no, and why."""
 
     def __init__(self, status: int, detail: str) -> None:
@@ -163,10 +164,10 @@ class Remote:
                 content, status = await response.read(), response.status
         except aiohttp.ClientConnectorError as error:
             raise NoServer(
-                f"nothing answers at {self.url} ({error.strerror or error}). Start a server with "
+                f"nothing answers at {self.url} ({_reason(error)}). Start a server with "
                 "`durably serve TARGET`, or say where it is with --url or DURABLY_URL."
             ) from error
-        except (aiohttp.ClientError, asyncio.TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise NoAnswer(
                 f"no answer came from {self.url} ({type(error).__name__}): whether it was done is not known. Look "
                 "with `durably runs`."
@@ -192,7 +193,7 @@ class Remote:
     def _foreign(self, why: str) -> DurablyError:
         return DurablyError(f"{self.url} does not answer as a Durably server of this version does: {why}")
 
-    def _decode(self, content: bytes, kind: Any) -> Any:
+    def _decode(self, content: bytes, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(content, type=kind)
         except msgspec.DecodeError as error:
@@ -200,6 +201,11 @@ class Remote:
 
     def _run(self, content: bytes) -> RunInfo:
         return _run_info(self._decode(content, _Document).data)
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    code = error.os_error.errno
+    return os.strerror(code).lower() if code is not None and code > 0 else str(error.os_error)
 
 
 def _path_of(run_id: str) -> str:

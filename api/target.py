@@ -10,7 +10,7 @@ from types import ModuleType, TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
 from durably import DurablyError, Engine, RetryPolicy, Step, Workflow
-from durably.engine.registry import Registry
+from durably.engine.declare.registry import Registry
 
 __all__ = ["BrokenTarget", "Definition", "NoTarget", "Target", "load"]
 
@@ -29,11 +29,11 @@ class Target(NamedTuple):
     """Where its code is: what `dev` watches."""
 
 
-class NoTarget(DurablyError):
+class NoTarget(DurablyError):  # noqa: N818 - named as the errors of the contract are
     """There is nothing of that name: the command line is wrong, not the code."""
 
 
-class BrokenTarget(DurablyError):
+class BrokenTarget(DurablyError):  # noqa: N818 - as above
     """The code is there and cannot be used: it does not import, or declares nothing to run."""
 
     def __init__(self, message: str, folder: Path, trace: str = "") -> None:
@@ -60,8 +60,9 @@ class _Place(NamedTuple):
 def load(text: str) -> Target:
     """Import what `text` names and find its workflows.
 
-    The module's folder (for a module of a package, the folder the package is in) comes first on `sys.path`, as when
-    Python runs a file; `pkg.mod` is looked for from the working directory on. Raises `NoTarget` or `BrokenTarget`.
+    The module's folder (for a module of a package, the folder the package is in) comes first on `sys.path`,
+    as when Python runs a file; `pkg.mod` is looked for from the working directory on. Raises `NoTarget` or
+    `BrokenTarget`.
     """
     where, _, attribute = text.partition(":")
     place = _file(where) if where.endswith(".py") or "/" in where else _module(where)
@@ -72,8 +73,8 @@ def load(text: str) -> Target:
     found = _definitions(module)
     if not found:
         raise BrokenTarget(
-            f"{text} declares no workflow, and no step with a trigger: decorate an `async def` with @workflow, or a "
-            "step with @step(on=…)",
+            f"{text} declares no workflow, and no step with a trigger: decorate an `async def` with @workflow, "
+            "or a step with @step(on=…)",
             place.folder,
         )
     try:
@@ -125,8 +126,8 @@ def _import(place: _Place, text: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{place.module}.".startswith(f"{error.name}."):
             raise NoTarget(
-                f"there is no module {error.name!r}: looked in {place.root} and where Python looks. TARGET is file.py "
-                "or pkg.mod"
+                f"there is no module {error.name!r}: looked in {place.root} and where Python looks. TARGET is "
+                "file.py or pkg.mod"
             ) from None
         raise _broken(text, place, error) from error
     except KeyboardInterrupt:
@@ -136,8 +137,8 @@ def _import(place: _Place, text: str) -> ModuleType:
         raise _broken(text, place, error) from error
     if place.file is not None and not _is_from(module, place.file):
         raise NoTarget(
-            f"{text} cannot be imported as {place.module!r}: that is {module.__file__ or 'a module of Python itself'}. "
-            "Rename the file"
+            f"{text} cannot be imported as {place.module!r}: that is "
+            f"{module.__file__ or 'a module of Python itself'}. Rename the file"
         )
     return module
 
@@ -168,7 +169,7 @@ def _own_frames(frames: TracebackType | None) -> TracebackType | None:
 
 
 def _definitions(module: ModuleType) -> Sequence[Definition]:
-    """Workflows, and steps with a trigger, in the order of the module; one of several `.options()` of the same."""
+    """Workflows, and steps with a trigger, in the order of the module; of `.options()` of the same, one."""
     found: dict[tuple[Callable[..., Any], str, int], Definition] = {}
     for value in vars(module).values():
         if isinstance(value, Workflow) or (isinstance(value, Step) and value.triggers):
@@ -184,6 +185,6 @@ def _engine(module: ModuleType, attribute: str, text: str) -> Engine:
     engines = [name for name, each in vars(module).items() if isinstance(each, Engine)]
     what = "is not there" if value is None else f"is a {type(value).__name__}"
     raise NoTarget(
-        f"{text}: {attribute!r} {what}; behind the colon stands the name of an Engine in the module, which has "
-        + (", ".join(engines) or "none")
+        f"{text}: {attribute!r} {what}; behind the colon stands the name of an Engine in the module, "
+        "which has " + (", ".join(engines) or "none")
     )

@@ -16,8 +16,8 @@ from durably.api.jsonapi import Resource, collection, document
 from durably.api.limits import Limits
 from durably.api.runs import run_document
 from durably.api.waits import Waits
-from durably.engine.records import NOTHING, RunCreated
-from durably.engine.registry import Registered
+from durably.engine.declare.registry import Registered
+from durably.engine.log.records import NOTHING, RunCreated
 
 __all__ = ["Workflows"]
 

@@ -27,7 +27,7 @@ from statistics import median
 from typing import Protocol, TypeVar
 
 from benchmarks.report import Row, at_most, progress, publish
-from durably.engine.wheel import Timer, Wheel
+from durably.engine.timing.wheel import Timer, Wheel
 
 H = TypeVar("H")
 H_co = TypeVar("H_co", covariant=True)

@@ -20,7 +20,7 @@ from typing import Any, Self, TypeAlias
 
 from msgspec import Raw
 
-from durably.engine.records import (
+from durably.engine.log.records import (
     NOTHING,
     AttemptStarted,
     Record,

@@ -8,21 +8,21 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from msgspec import Raw
 
-from durably.engine.attempt import Perform
-from durably.engine.codec import decoder_for
-from durably.engine.core import Core
-from durably.engine.definitions import Step, Workflow
-from durably.engine.durations import Duration, to_seconds
+from durably.engine.declare.definitions import Step, Workflow
+from durably.engine.declare.events import Event
+from durably.engine.declare.registry import Registered
 from durably.engine.errors import DurablyError, InvalidInput, NotBuilt, RunNotFound, StoreError
-from durably.engine.events import Event
+from durably.engine.execution.attempt import Perform
+from durably.engine.execution.core import Core
+from durably.engine.execution.intake import Intake
+from durably.engine.execution.settings import Settings
+from durably.engine.execution.watchdog import Watchdog
 from durably.engine.handle import Run
-from durably.engine.info import RunInfo, describe_run
-from durably.engine.intake import Intake
-from durably.engine.records import NOTHING, RunCreated, to_us
-from durably.engine.registry import Registered
-from durably.engine.retry import RetryPolicy
-from durably.engine.settings import Settings
-from durably.engine.watchdog import Watchdog
+from durably.engine.log.info import RunInfo, describe_run
+from durably.engine.log.records import NOTHING, RunCreated, to_us
+from durably.engine.retries.retry import RetryPolicy
+from durably.engine.values.codec import decoder_for
+from durably.engine.values.durations import Duration, to_seconds
 from durably.store import RunQuery, Store, StoreFailure, open_url
 from durably.store.runtime import Clock, Randomness, SystemClock, SystemRandomness
 

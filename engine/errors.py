@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from durably.engine.retry_after import RetryAfter
+from durably.engine.retries.retry_after import RetryAfter
 
 __all__ = [
     "ChildError",

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
 
 from msgspec import Raw
 
-from durably.engine.codec import Decode, encode
-from durably.engine.durations import Duration, to_seconds
 from durably.engine.errors import NotBuilt, RunCanceled, RunConflict, RunFailed, RunNotFound
-from durably.engine.history import History
-from durably.engine.inbox import CancelItem, encode_item
-from durably.engine.journal import settle
-from durably.engine.info import RunInfo, Status, describe_run
-from durably.engine.records import NOTHING, RunCreated, RunFailed as RunFailedRecord
-from durably.engine.records import End, RunSucceeded, decode_end, decode_record
+from durably.engine.execution.inbox import CancelItem, encode_item
+from durably.engine.execution.journal import settle
+from durably.engine.log.history import History
+from durably.engine.log.info import RunInfo, Status, describe_run
+from durably.engine.log.records import NOTHING, End, RunCreated, RunSucceeded, decode_end, decode_record
+from durably.engine.log.records import RunFailed as RunFailedRecord
+from durably.engine.values.codec import Decode, encode
+from durably.engine.values.durations import Duration, to_seconds
 from durably.store import InboxRow, Missing, Put, Result, RunRow
 
 if TYPE_CHECKING:

@@ -15,16 +15,16 @@ from itertools import count
 from types import TracebackType
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-from durably.engine.attempt import Attempt, Perform
-from durably.engine.core import Core
-from durably.engine.definitions import Step, Workflow
-from durably.engine.durations import Duration, to_us
+from durably.engine.body.replayer import Replayer
+from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.engine import Engine
+from durably.engine.execution.attempt import Attempt, Perform
+from durably.engine.execution.core import Core
+from durably.engine.execution.intake import Intake
 from durably.engine.handle import Run
-from durably.engine.intake import Intake
-from durably.engine.records import from_us
-from durably.engine.replayer import Replayer
-from durably.engine.retry import RetryPolicy
+from durably.engine.log.records import from_us
+from durably.engine.retries.retry import RetryPolicy
+from durably.engine.values.durations import Duration, to_us
 from durably.store import MemoryStore, Store
 from durably.store.runtime import Clock, Randomness, SystemClock, Timer, seeded
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
-from durably.engine.records import to_us
+from durably.engine.log.records import to_us
 from durably.store.runtime import SECOND_US, SystemClock
 
 __all__ = ["json_object", "since", "version"]

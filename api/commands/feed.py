@@ -13,8 +13,8 @@ from rich.panel import Panel
 from rich.text import Text
 
 from durably.api.console import clean, clock_time, how_long
-from durably.engine.live import LiveRun
-from durably.engine.records import (
+from durably.engine.execution.live import LiveRun
+from durably.engine.log.records import (
     AttemptFailed,
     AttemptLost,
     BodyFailed,
@@ -93,7 +93,7 @@ def tell(record: Record, now_us: int) -> tuple[Kind, str] | None:
         case RunUnblocked():
             return "unblocked", "the code fits again"
         case RunSucceeded():
-            return "succeeded", bytes(record.output[:SHOWN]).decode("utf-8", "ignore")
+            return "succeeded", bytes(record.output)[:SHOWN].decode("utf-8", "ignore")
         case RunFailed():
             return "failed", str(record.error)
         case RunCanceled():

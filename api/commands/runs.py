@@ -15,7 +15,7 @@ from durably.api.commands.source import Server, open_source, reading
 from durably.api.commands.timeline import timeline
 from durably.api.console import clean, how_long, local_time, output_console
 from durably.api.remote import RunFilter
-from durably.engine.records import from_us
+from durably.engine.log.records import from_us
 from durably.store.runtime import SystemClock
 
 __all__ = ["runs", "show"]

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 from durably import DurablyError, History, RunInfo, RunNotFound
 from durably.api.commands.command import json_option, option
 from durably.api.remote import NoServer, Remote, RunFilter
-from durably.engine.info import describe_run
+from durably.engine.log.info import describe_run
 from durably.store import RunQuery, RunRow, SqliteReader, SqliteStore, open_url
 
 __all__ = ["Server", "Source", "changing", "open_server", "open_source", "reading"]

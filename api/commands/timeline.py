@@ -7,7 +7,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from durably import History
-from durably.engine.history import HistoryRecord
+from durably.engine.log.history import HistoryRecord
 
 __all__ = ["Note", "Row", "Segment", "timeline"]
 

@@ -4,9 +4,9 @@ Write an ordinary `async def`, call steps in it, and it survives crashes, deploy
 users need is imported from here; the packages beneath are not part of the contract.
 """
 
-from durably.engine.context import Context, current
-from durably.engine.definitions import Step, Workflow, step, workflow
-from durably.engine.durations import Duration
+from durably.engine.body.context import Context, current
+from durably.engine.declare.definitions import Step, Workflow, step, workflow
+from durably.engine.values.durations import Duration
 from durably.engine.engine import Engine
 from durably.engine.errors import (
     ChildError,
@@ -27,11 +27,11 @@ from durably.engine.errors import (
     StoreError,
     WorkerLost,
 )
-from durably.engine.events import Cron, Event, Signal, Trigger
+from durably.engine.declare.events import Cron, Event, Signal, Trigger
 from durably.engine.handle import Run
-from durably.engine.history import History
-from durably.engine.info import RunInfo
-from durably.engine.inside import (
+from durably.engine.log.history import History
+from durably.engine.log.info import RunInfo
+from durably.engine.body.inside import (
     as_completed,
     continue_as_new,
     deprecate_patch,
@@ -49,7 +49,7 @@ from durably.engine.inside import (
     wait_for_event,
     wait_for_signal,
 )
-from durably.engine.retry import Failure, GiveUp, Retry, RetryPolicy
+from durably.engine.retries.retry import Failure, GiveUp, Retry, RetryPolicy
 
 __all__ = [
     "ChildError",

@@ -1,6 +1,5 @@
 """`/api/v1/workflow-runs`."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote

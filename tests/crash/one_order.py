@@ -1,4 +1,4 @@
-"""The program that `test_kills.py` kills: one order of examples/order_fulfilment.py, from its event to its end.
+"""The program that `test_kills.py` kills: one order of examples/order_fulfilment.py, from event to end.
 
     python one_order.py STORE REPORT ORDER [BUG]
 
@@ -52,8 +52,9 @@ class HastyStore(SqliteStore):
     """The planted mistake."""
 
     def submit(self, batch: Sequence[Operation], done: Callable[[Any], None]) -> None:
-        asyncio.get_running_loop().call_soon(done, [None] * len(batch))
-        super().submit(batch, lambda _: None)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(done, [None] * len(batch))
+        loop.call_later(0.01, super().submit, batch, lambda _: None)  # pyright: ignore[reportUnknownLambdaType]
 
 
 class FastEngine(Engine):

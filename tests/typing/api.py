@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
-from durably.engine.context import current
-from durably.engine.definitions import Step, Workflow, step, workflow
+from durably.engine.body.context import current
+from durably.engine.declare.definitions import Step, Workflow, step, workflow
+from durably.engine.declare.events import Event, Signal, Trigger
 from durably.engine.errors import StepError
-from durably.engine.events import Event, Signal, Trigger
-from durably.engine.retry import RetryPolicy
+from durably.engine.retries.retry import RetryPolicy
 
 # -- steps
 

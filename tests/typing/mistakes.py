@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from durably.engine.definitions import Step, step, workflow
-from durably.engine.events import Event
+from durably.engine.declare.definitions import Step, step, workflow
+from durably.engine.declare.events import Event
 
 
 @step

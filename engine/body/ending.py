@@ -1,0 +1,50 @@
+"""How a body's end is judged (DESIGN rule 15): a pure decision."""
+
+from asyncio import CancelledError
+from math import ceil
+
+from msgspec import Raw
+
+from durably.engine.body.instance import Instance
+from durably.engine.log.records import (
+    BodyFailed,
+    End,
+    RunCanceled,
+    RunFailed,
+    RunSucceeded,
+    from_us,
+)
+from durably.engine.retries.failures import describe, judge
+from durably.engine.retries.retry import GiveUp
+from durably.engine.values.codec import encode_result
+from durably.store.runtime import SECOND_US, Randomness
+
+__all__ = ["conclude"]
+
+
+def conclude(instance: Instance, now_us: int, randomness: Randomness) -> End:
+    """The record that ends an incarnation whose body is done.
+
+    After a cancel request the body is not retried: `CancelledError` out means CANCELED, another error FAILED, a return
+    SUCCEEDED. A `CancelledError` that nobody asked for is an error of the body. Test mode does not retry.
+    """
+    try:
+        return RunSucceeded(output=Raw(encode_result(instance.result())))
+    except BaseException as error:  # noqa: BLE001 - a body's SystemExit and CancelledError are its outcome (rule 6)
+        return _failed(error, instance, now_us, randomness)
+
+
+def _failed(error: BaseException, instance: Instance, now_us: int, randomness: Randomness) -> End:
+    if instance.cancel_requested and isinstance(error, CancelledError):
+        return RunCanceled()
+    described = describe(error)
+    verdict = judge(error, now_us, instance.runnable.retry, instance.body_attempt)
+    if instance.cancel_requested or instance.beginning.created.test or isinstance(verdict, GiveUp):
+        return RunFailed(error=described)
+    wait_s = verdict.delay + randomness.uniform(verdict.jitter)
+    return BodyFailed(
+        error=described,
+        retry_at=from_us(now_us + ceil(wait_s * SECOND_US)),
+        attempt=instance.body_attempt,
+        max_retries=instance.runnable.retry.max_retries,
+    )

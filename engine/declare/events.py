@@ -1,0 +1,208 @@
+"""Events, what they trigger, and how one is matched with the other. Nothing here reads a clock or a store."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, final
+from typing import TypeVar as PlainTypeVar
+
+from typing_extensions import TypeVar
+
+from durably.engine.errors import NotBuilt
+from durably.engine.values.durations import Duration, to_seconds
+
+__all__ = ["MAX_EVENT_NAME", "Cron", "Event", "Signal", "Trigger", "TriggerIndex", "Triggered", "matches"]
+
+MAX_EVENT_NAME = 512
+"""The most characters of an event's name."""
+
+D = TypeVar("D", default=Any)  # with a default, so that a bare `Event` is no error under mypy strict
+
+
+# -- values
+
+
+@final
+@dataclass(frozen=True, init=False)  # with slots, Event[Order](…) is a TypeError before Python 3.13
+class Event(Generic[D]):
+    """Something named that happened. It triggers runs and wakes those that wait for it.
+
+    `data` is a JSON object, `{}` by default. Annotate a parameter `Event[Order]`, and `data` is decoded to an
+    `Order`: a dataclass, a msgspec struct, a pydantic model or a `TypedDict`. `user` and `v`, the version of
+    the data's schema, are whatever the sender says.
+
+    Raises:
+        ValueError: the name is empty, too long or has control characters in it, or `ts` has no time zone.
+        TypeError: `data` is not an object.
+    """
+
+    name: str
+    data: D
+    if (
+        TYPE_CHECKING
+    ):  # whoever is given an event can count on both; who makes one may leave them to the engine
+        id: str
+        ts: datetime
+    else:
+        id: str | None = None
+        """Events with one id within 24 h are one event. None until the event is sent."""
+        ts: datetime | None = None
+        """When it happened or, unless the sender says, when it arrived. None until the event is sent."""
+    user: Any = None
+    v: str | None = None
+
+    def __init__(  # noqa: PLR0913 - the contract's signature
+        self,
+        name: str,
+        data: D | None = None,
+        *,
+        id: str | None = None,  # noqa: A002 - the contract's name
+        ts: datetime | None = None,
+        user: Any = None,
+        v: str | None = None,
+    ) -> None:
+        fields: dict[str, Any] = {"name": name, "data": data, "id": id, "ts": ts, "user": user, "v": v}
+        if data is None:
+            fields["data"] = {}
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)  # frozen: there is no other way to set a field
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """The checks; msgspec calls them too when it decodes an event."""
+        _check_name(self.name)
+        _check_ts(self.name, self.ts)
+        if isinstance(self.data, _NO_OBJECTS):
+            raise TypeError(
+                f"data of event {self.name!r} is {self.data!r}; it must be an object, like {{'id': 1}}"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class Signal(Generic[D]):
+    """Something sent to one run. It wakes one waiter, and is kept if none waits."""
+
+    name: str
+    data: D
+    at: datetime
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """Which events start runs: those of a name or, with a trailing `*` after a `/` or a `.`, of a beginning.
+
+    `app/user.*` is every event of a user, `app/*` every event of the app.
+    """
+
+    name: str
+    where: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        literal = self.name[:-1] if self.name.endswith(("/*", ".*")) else self.name
+        if "*" in literal:
+            raise ValueError(
+                f"trigger {self.name!r} has a * in a place where it matches nothing; "
+                "it may only be the last character, after a / or a ."
+            )
+        if self.where is not None:
+            raise NotBuilt("Trigger(where=…)")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A schedule. After missed times `once` gives one run for the last one, `all` one each, `skip` none."""
+
+    expr: str
+    timezone: str = "UTC"
+    jitter: Duration = 0
+    catch_up: Literal["once", "skip", "all"] = "once"
+
+    def __post_init__(self) -> None:
+        to_seconds(self.jitter, "jitter")
+
+
+_NO_OBJECTS: tuple[type, ...] = (str, bytes, int, float, list, tuple, set, frozenset, type(None))
+"""What Python has for JSON's texts, numbers, arrays and null."""
+
+
+def _check_ts(name: str, ts: datetime | None) -> None:
+    if ts is not None and ts.tzinfo is None:
+        raise ValueError(f"ts of event {name!r} is {ts}, without a time zone; use datetime.now(UTC)")
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"an event's name is {name!r}; it must be text, like 'app/user.created'")
+    if not 0 < len(name) <= MAX_EVENT_NAME:
+        raise ValueError(f"an event's name has {len(name)} characters; it must have 1 to {MAX_EVENT_NAME}")
+    if not name.isprintable():
+        raise ValueError(f"the event name {name!r} has control characters in it; it must be printable text")
+
+
+# -- matching
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether an event of that name is one that a trigger asks for."""
+    prefix = _prefix(pattern)
+    if prefix is None:
+        return pattern == name
+    return len(name) > len(prefix) and name.startswith(prefix)
+
+
+def _prefix(pattern: str) -> str | None:
+    """What names begin with that a wildcard matches; None when the pattern is a name."""
+    return pattern[:-1] if pattern.endswith(("/*", ".*")) else None
+
+
+class Triggered(Protocol):
+    """What is looked up by event: a workflow, a step with a trigger, or what a store keeps of them."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def triggers(self) -> Sequence[Trigger]: ...
+
+
+T = PlainTypeVar("T", bound=Triggered)
+
+
+class TriggerIndex(Generic[T]):
+    """Which workflows an event starts, at the cost of the name's length and not of the number of triggers."""
+
+    def __init__(self, definitions: Iterable[T]) -> None:
+        self._by_name: defaultdict[str, list[T]] = defaultdict(list)
+        self._by_prefix: defaultdict[str, list[T]] = defaultdict(list)
+        for definition in definitions:
+            for trigger in definition.triggers:
+                prefix = _prefix(trigger.name)
+                if prefix is None:
+                    self._by_name[trigger.name].append(definition)
+                else:
+                    self._by_prefix[prefix].append(definition)
+
+    def matching(self, name: str) -> list[T]:
+        """What an event of that name starts, sorted by name: each once, however many of its triggers match.
+
+        Of two versions that match the higher one starts (DESIGN section 5).
+        """
+        highest: dict[str, T] = {}
+        for definition in self._candidates(name):
+            other = highest.get(definition.name)
+            if other is None or definition.version > other.version:
+                highest[definition.name] = definition
+        return [highest[workflow] for workflow in sorted(highest)]
+
+    def _candidates(self, name: str) -> Iterator[T]:
+        yield from self._by_name.get(name, ())
+        if self._by_prefix:
+            for end in range(1, len(name)):
+                if name[end - 1] in "/.":
+                    yield from self._by_prefix.get(name[:end], ())

@@ -1,0 +1,359 @@
+"""The engine's parts put together: who loads, drives, wakes and stores, and how they start and stop."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial, wraps
+from typing import Any, ParamSpec
+
+import structlog
+
+from durably.engine.declare.definitions import Step, Workflow
+from durably.engine.declare.registry import Registry
+from durably.engine.errors import NondeterminismError, StoreError
+from durably.engine.execution.attempt import Attempt, Perform
+from durably.engine.execution.background import Background
+from durably.engine.execution.executor import Executor
+from durably.engine.execution.inbox import OutcomeItem, encode_item
+from durably.engine.execution.journal import Journal
+from durably.engine.execution.live import LiveRun
+from durably.engine.execution.loader import Loader, Runs
+from durably.engine.execution.outcomes import Outcome
+from durably.engine.execution.pump import Pump
+from durably.engine.execution.recovery import feed_inbox, resume
+from durably.engine.execution.settings import Settings
+from durably.engine.log.records import (
+    AttemptFailed,
+    AttemptLost,
+    AttemptStarted,
+    End,
+    RunBlocked,
+    RunCreated,
+    StepFailed,
+    StepSucceeded,
+)
+from durably.engine.log.state import RunState
+from durably.engine.retries.failures import describe
+from durably.engine.timing.timers import Timers
+from durably.store import Append, InboxRow, Ingest, Operation, Put, Result, RunRow, Store, TriggerRow
+from durably.store.runtime import Clock, Randomness
+
+__all__ = ["Core"]
+
+log = structlog.get_logger("durably")
+
+P = ParamSpec("P")
+PAGE = 1_000
+WAITING_PHASES = frozenset({"retrying", "waiting", "sleeping"})
+
+
+class Core:
+    """One engine's durable part, from `open` to `close`."""
+
+    def __init__(  # noqa: PLR0913 - each is one thing that is handed in (DESIGN rule 17)
+        self,
+        store: Store,
+        definitions: Iterable[Workflow[..., Any] | Step[..., Any]],
+        settings: Settings,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        resources: Mapping[type[Any], Any],
+        perform: Perform | None = None,
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.clock = clock
+        self.randomness = randomness
+        self.registry = Registry(definitions, settings.default_retry)
+        self.runs = Runs(settings.max_parked)
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the reason when this engine cannot go on: the store is damaged, or another engine has it."""
+        self.draining = False
+        self.background = Background(self._fail)
+        self.journal = Journal(
+            store,
+            clock,
+            self.background,
+            committed=self._watched(self._committed),
+            lost=self._lost,
+            reopened=self._reopened,
+            fatal=self._fail,
+        )
+        self.loader = Loader(
+            store,
+            clock,
+            self.registry,
+            self.runs,
+            self.background,
+            resume=self._resume,
+            block=self._block,
+            finish=self._finish,
+        )
+        self.timers = Timers(clock, self._watched(self.wake), store.due_runs, self.background)
+        self.starting: Pump[LiveRun] = Pump(clock, self._watched(self._start))
+        self.executor = Executor(
+            settings,
+            clock,
+            randomness,
+            self.journal,
+            resources=resources,
+            perform=perform,
+            when_loaded=self.loader.when_loaded,
+            arm=self._arm,
+            rest=self.runs.rest,
+            forget=self._forget,
+            shelve=self._shelve,
+            watched=self._watched,
+        )
+        self._recovering = False
+        self._concerned: set[LiveRun] = set()
+
+    # -- start and stop
+
+    async def open(self) -> None:
+        """Open the store, register the workflows, and go on with every run that has not ended."""
+        await self.store.open()
+        try:
+            await self._register()
+        except BaseException:
+            await self.store.close()
+            raise
+        self._recovering = True
+        self.background.spawn(self._recover(), "recovery")
+
+    async def _register(self) -> None:
+        known = self.registry.all()
+        await self.store.register_triggers(
+            [(each.name, each.version) for each in known],
+            [
+                TriggerRow(each.name, each.version, trigger.name, self.settings.environment)
+                for each in known
+                for trigger in each.definition.triggers
+            ],
+        )
+
+    async def close(self) -> None:
+        """Drain, and close the store. No step starts any more; running bodies get `drain_timeout` to end.
+
+        What does not end is written down as lost by the drain, which never counts against a step.
+        """
+        self.draining = True
+        self.timers.close()
+        self.executor.admission.close()
+        for attempt in await self.executor.attempts.drain(self.settings.drain_timeout):
+            self.loader.when_loaded(attempt.run, partial(self._note_drain, attempt))
+        if self.journal.failure is None and not self.failed.done():
+            await self.background.settle()
+            await self.journal.committer.drain()
+        await self.background.close()
+        self.executor.stop_waiting()
+        for run in self.runs:
+            self.runs.remove(run)
+        await self.store.close()
+
+    async def abandon(self) -> None:
+        """Stop as `kill -9` would: nothing more is written, nobody is waited for. For tests of what comes after."""
+        self.draining = True
+        self.journal.stop()
+        self.timers.close()
+        self.executor.admission.close()
+        await self.background.close()
+        for run in self.runs:
+            self.runs.remove(run)
+        self.executor.attempts.abandon()
+        await self.store.close()
+
+    def _note_drain(self, attempt: Attempt) -> None:
+        run = attempt.run
+        step = run.state.steps.get(attempt.key) if run.state is not None else None
+        if step is None or run.state is None or not step.running:
+            return
+        note = AttemptLost(
+            step=attempt.key, name=step.name, reason="drain", attempt=attempt.number, start=attempt.start
+        )
+        self.executor.append(run, self.executor.stamp(run.state), [note])
+
+    def _fail(self, reason: BaseException) -> None:
+        log.critical("engine.failed", reason=str(reason), exc_info=reason)
+        if not self.failed.done():
+            self.failed.set_exception(reason)
+
+    def _watched(self, callback: Callable[P, None]) -> Callable[P, None]:
+        """A callback whose error is a bug of ours, after which memory and log may differ: the engine stops."""
+
+        @wraps(callback)
+        def watched(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                callback(*args, **kwargs)
+            except Exception as error:
+                self._fail(error)
+                raise
+
+        return watched
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing can happen but by time, by a running body, or from outside."""
+        return (
+            not self._recovering
+            and self.journal.committer.idle
+            and self.loader.idle
+            and self.timers.idle
+            and self.starting.idle
+            and not self.background.busy
+        )
+
+    # -- runs that go on
+
+    async def _recover(self) -> None:
+        """Load what was at work, and arm what waits for time; what is due beyond the horizon stays in the store."""
+        try:
+            after = 0
+            while rows := await self.store.open_runs(after, PAGE):
+                now_us = self.clock.now_us()
+                for row in rows:
+                    if self.runs.get(row.run) is not None:
+                        continue  # begun since this engine opened
+                    if row.phase in WAITING_PHASES and row.due_us is not None and row.due_us > now_us:
+                        self.timers.set(row.run, row.due_us)
+                    else:
+                        self.loader.request_number(row.run)
+                after = rows[-1].run
+            for number in await self.store.inbox_runs():
+                await self.look_into_inbox(number)
+        finally:
+            self._recovering = False
+
+    def wake(self, number: int) -> None:
+        """A run's timer or retry is due."""
+        run = self.runs.get(number)
+        if run is not None:
+            self.loader.when_loaded(run, partial(self.executor.wake, run))
+        else:
+            self.loader.request_number(number)
+
+    def begin(self, row: RunRow, created: RunCreated) -> None:
+        """A run was created by a commit that is durable: start its body soon."""
+        run = self.runs.add(row.run, row.id)
+        if run.loading or run.state is not None:
+            return  # recovery has found it, and starts it
+        run.state = RunState()
+        run.state.apply(created, row.created_us)
+        run.registered = self.registry.get(row.workflow, row.version)
+        self.starting.add(run)
+
+    def _start(self, run: LiveRun) -> None:
+        if self.draining or run.state is None or run.state.started_us is not None or run.state.ended:
+            return
+        assert run.registered is not None, "only registered workflows are triggered"
+        self.executor.start(run, run.registered)
+
+    def _arm(self, run: LiveRun) -> None:
+        assert run.state is not None
+        self.timers.set(run.number, run.state.next_due_us())
+
+    def _forget(self, run: LiveRun) -> None:
+        self.timers.set(run.number, None)
+        self.runs.remove(run)
+
+    def _finish(self, run: LiveRun, record: End) -> None:
+        self.executor.finish(run, record)
+
+    def _resume(self, run: LiveRun, items: list[InboxRow]) -> None:
+        resume(run, items, self.executor)
+
+    async def look_into_inbox(self, number: int) -> None:
+        """Something was put into this run's inbox."""
+        run = self.runs.get(number)
+        if run is None or run.state is None:
+            self.loader.request_number(number)  # which reads the inbox too
+            return
+        items = await self.store.inbox([number])
+        self.loader.when_loaded(run, partial(feed_inbox, run, items, self.executor))
+
+    # -- runs whose code does not fit
+
+    def _block(self, run: LiveRun, code: str, error: NondeterminismError) -> None:
+        state = run.state
+        if state is not None and (state.blocked is None or state.blocked.code != code):
+            record = RunBlocked(code=code, error=describe(error))
+            self.executor.append(run, self.executor.stamp(state), [record])
+        self._shelve(run)
+
+    def _shelve(self, run: LiveRun) -> None:
+        """Keep what attempts of a blocked run came to, until code that fits is there (DESIGN rule 13)."""
+        for outcome in run.outcomes.values():
+            if not outcome.taken:
+                item = OutcomeItem(outcome.step, outcome.attempt, outcome.start, outcome.records)
+                row = InboxRow(run.number, self.clock.now_us(), encode_item(item))
+                self.journal.add(Put(row, after=_nobody))
+        run.outcomes.clear()
+
+    # -- commits and their failures
+
+    def _committed(self, operation: Append, result: Result) -> None:
+        self.executor.committed(operation, result)
+
+    def _lost(self, operations: list[Append]) -> None:
+        """Nobody knows what became of these: forget what was built on them, keep what cannot be rebuilt."""
+        for operation in operations:
+            run, records, _ = operation.after
+            run.unsaved -= 1
+            outcome = [each for each in records if isinstance(each, AttemptFailed | StepSucceeded | StepFailed)]
+            for record in records:
+                if isinstance(record, AttemptStarted):
+                    self.executor.admission.leave(run, record.step)
+            if outcome:
+                last = outcome[-1]
+                known = run.state.steps.get(last.step) if run.state is not None else None
+                start = known.start if known is not None else 0
+                run.outcomes[last.step] = Outcome(last.step, last.attempt, start, tuple(outcome))
+            self._concerned.add(run)
+        for run in self._concerned:
+            run.fenced = True
+            run.drop()
+
+    def _reopened(self, unknown: list[Operation]) -> None:
+        for operation in unknown:
+            if isinstance(operation, Ingest):
+                self.background.spawn(self._settle_ingest(operation), "ingest")
+            elif isinstance(operation, Put):
+                operation.after(StoreError("whether it was stored is not known; ask again"))
+                self.loader.request_number(operation.row.run)
+        concerned, self._concerned = self._concerned, set()
+        for run in concerned:
+            if run.stored is not None:
+                self.background.spawn(self._settle_creation(run), "creation")
+            else:
+                self.loader.request(run)
+
+    async def _settle_ingest(self, operation: Ingest) -> None:
+        """Tell who sent events whether they are stored, now that the store knows; go on with their runs if so."""
+        stored = [await self.store.event(row.id) == row for row, _ in operation.events]
+        if not all(stored):
+            operation.after(StoreError("the events were not stored; send them again"))
+        elif not operation.after(None):
+            for _, runs in operation.events:
+                for row, _ in runs:
+                    self.loader.request_number(row.run)
+
+    async def _settle_creation(self, run: LiveRun) -> None:
+        """Tell who created a run whether that happened, now that the store knows."""
+        stored, run.stored = run.stored, None
+        assert stored is not None
+        if await self.store.run_numbered(run.number) is None:
+            self.runs.remove(run)
+            if not stored.done():
+                stored.set_exception(StoreError("the run was not started: the store failed. Start it again."))
+        else:
+            if not stored.done():
+                stored.set_result(None)
+            self.loader.request(run)
+
+
+def _nobody(result: Result | StoreError) -> bool:
+    """Nobody waits: what was put is read when the run is loaded, and if it failed, the attempt counts as lost."""
+    del result
+    return False
+
+

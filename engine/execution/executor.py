@@ -1,0 +1,431 @@
+"""The durable part's centre: outcomes in, activations, groups out, and effects once they are committed.
+
+    outcome ──► activate ──► append ──► (committed) ──► effects: attempts start, timers are set, results are told
+
+What comes before the commit happens in memory only; what comes behind it is a function of the records that are now
+durable (DESIGN rules 1 and 2).
+"""
+
+from asyncio import Future, get_running_loop
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+
+from durably.engine.body.ending import conclude
+from durably.engine.body.instance import Beginning, Instance
+from durably.engine.declare.definitions import Step
+from durably.engine.declare.registry import Registered
+from durably.engine.errors import DurablyError, NonRetriableError, RunConflict, StepError
+from durably.engine.execution.admission import Admission
+from durably.engine.execution.attempt import Attempt, Attempts, Ended, Perform
+from durably.engine.execution.background import Background
+from durably.engine.execution.journal import Journal
+from durably.engine.execution.live import LiveRun
+from durably.engine.execution.outcomes import Outcome, failure, success
+from durably.engine.execution.pump import Pump
+from durably.engine.execution.settings import Settings
+from durably.engine.log.grammar import Carry
+from durably.engine.log.limits import history_too_long, too_long
+from durably.engine.log.records import (
+    AttemptFailed,
+    AttemptStarted,
+    BodyFailed,
+    BodyStarted,
+    CancelRequested,
+    Command,
+    End,
+    Input,
+    Record,
+    RunCanceled,
+    RunCreated,
+    RunFailed,
+    RunStarted,
+    RunSucceeded,
+    StepCanceled,
+    StepScheduled,
+    TimerFired,
+    encode_record,
+)
+from durably.engine.log.state import RunState
+from durably.engine.log.versions import ANYIO, ENGINE, PYTHON
+from durably.engine.retries.failures import unreadable_retry_after
+from durably.engine.retries.retry import RetryPolicy
+from durably.store import Append, LogRow, Result, RunRow
+from durably.store.runtime import SECOND_US, Clock, Randomness
+
+__all__ = ["Executor"]
+
+log = structlog.get_logger("durably")
+
+UNWIND_US = 10 * SECOND_US
+"""How long a following step waits for an interrupted attempt to unwind (DESIGN section 3)."""
+
+
+class Executor:
+    """Drives loaded runs. Who loads them, and what makes them go on, is other modules' business.
+
+    They are handed in: `when_loaded` runs an action once a run is in memory, `arm` wakes a run when its next timer is
+    due, `rest` says that a run waits, `forget` that it is done with, `shelve` keeps outcomes of a blocked run, and
+    `watched` stops the engine when a callback fails.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        randomness: Randomness,
+        journal: Journal,
+        *,
+        resources: Mapping[type[Any], Any],
+        perform: Perform | None,
+        when_loaded: Callable[[LiveRun, Callable[[], None]], None],
+        arm: Callable[[LiveRun], None],
+        rest: Callable[[LiveRun], None],
+        forget: Callable[[LiveRun], None],
+        shelve: Callable[[LiveRun], None],
+        watched: Callable[[Ended], Ended],
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.randomness = randomness
+        self.journal = journal
+        self.when_loaded = when_loaded
+        self.arm = arm
+        self.rest = rest
+        self.forget = forget
+        self.shelve = shelve
+        self.admission = Admission(settings.max_steps, self._turn)
+        self.attempts = Attempts(
+            max_threads=settings.max_threads, resources=resources, ended=watched(self.attempt_ended), perform=perform
+        )
+        self.waiters: dict[int, list[Future[End]]] = {}
+        """Who waits for a run's last record."""
+        self.observers: list[Callable[[LiveRun, Sequence[Record]], None]] = []
+        """Told of records that have just become durable: for what people watch, never for what must happen."""
+
+    # -- activations
+
+    def create(self, run: LiveRun, created: RunCreated, registered: Registered, row: RunRow) -> None:
+        """Create a run and start its body at once, in one commit (rule 2: n + 1 commits for `engine.start`)."""
+        now_us = row.created_us
+        state = run.state = RunState()
+        started = self._started(registered)
+        beginning = Beginning(run.id, created, started, now_us)
+        self._new_body(run, registered, beginning, Carry())
+        # The instance is fed with the state that run.created leaves behind, so that record comes first.
+        before = [created]
+        self.activate(run, started, before=before, created=row, now_us=now_us)
+        assert state.created is created
+
+    def start(self, run: LiveRun, registered: Registered) -> None:
+        """The first activation of a run that was created in an earlier commit."""
+        state = self._state(run)
+        assert state.created is not None
+        started = self._started(registered)
+        now_us = self.stamp(state)
+        self._new_body(run, registered, Beginning(run.id, state.created, started, now_us), Carry())
+        self.activate(run, started, now_us=now_us)
+
+    def start_again(self, run: LiveRun) -> None:
+        """The next incarnation of a body whose retry is due."""
+        state, registered = self._state(run), run.registered
+        assert registered is not None
+        assert run.beginning is not None
+        assert run.carry is not None
+        self._new_body(run, registered, run.beginning, run.carry)
+        self.activate(run, BodyStarted(attempt=state.body_attempt + 1))
+
+    def _started(self, registered: Registered) -> RunStarted:
+        seed = int(self.randomness.token()[:12], 16)
+        return RunStarted(code=registered.code, python=PYTHON, anyio=ANYIO, engine=ENGINE, seed=seed)
+
+    @staticmethod
+    def _new_body(run: LiveRun, registered: Registered, beginning: Beginning, carry: Carry) -> None:
+        run.registered, run.beginning = registered, beginning
+        run.instance = Instance(registered, beginning, carry)
+
+    def activate(
+        self,
+        run: LiveRun,
+        record: Input,
+        *,
+        before: Sequence[Record] = (),
+        created: RunRow | None = None,
+        taken: tuple[int, ...] = (),
+        now_us: int | None = None,
+    ) -> None:
+        """Feed one input to a loaded run and append it with the commands that followed, as one group."""
+        state, instance = self._state(run), run.instance
+        assert instance is not None
+        at_us = self.stamp(state) if now_us is None else now_us
+        commands = instance.feed(record, at_us, state.seq + len(before) + 1)
+        if instance.ended:
+            commands.append(conclude(instance, at_us, self.randomness))
+        elif too_long(state.seq + len(commands), run.size):
+            commands = [history_too_long(state.seq, run.size)]
+        self._admit(run, commands)
+        lines = instance.take_lines()
+        self.append(run, at_us, [*before, record, *commands], created=created, taken=taken, lines=lines)
+
+    def _admit(self, run: LiveRun, commands: list[Command]) -> None:
+        """Let steps in that may start now; write down the others as scheduled."""
+        for index, command in enumerate(commands):
+            if type(command) is AttemptStarted:
+                if run.interrupted:
+                    run.held.append(command.step)
+                elif self.admission.enter(run, command.step):
+                    continue
+                commands[index] = StepScheduled(
+                    step=command.step,
+                    name=command.name,
+                    input=command.input,
+                    digest=command.digest,
+                    line=command.line,
+                )
+            elif type(command) is StepCanceled:
+                run.outcomes.pop(command.step, None)
+                attempt = run.attempts.pop(command.step, None)
+                if attempt is not None:
+                    attempt.interrupted = True
+                    run.interrupted[command.step] = attempt
+
+    def append(
+        self,
+        run: LiveRun,
+        at_us: int,
+        records: Sequence[Record],
+        *,
+        created: RunRow | None = None,
+        taken: tuple[int, ...] = (),
+        lines: Sequence[Any] = (),
+    ) -> None:
+        """Add records to the run's state and, on their way to the store, to its log."""
+        state, number = self._state(run), run.number
+        rows: list[LogRow] = []
+        for record in records:
+            state.apply(record, at_us)
+            body = encode_record(record)
+            run.size += len(body)
+            rows.append(LogRow(number, state.seq, at_us, body))
+        shown = (state.status, state.phase, state.next_due_us())
+        change = None
+        if shown != run.shown:
+            run.shown = shown
+            change = state.change()
+        run.unsaved += 1
+        self.journal.add(Append(number, rows, created, change, taken, (run, records, lines)))
+
+    # -- effects, in the order of the log
+
+    def committed(self, operation: Append, result: Result) -> None:
+        """Act on a group that is durable now."""
+        run, records, lines = operation.after
+        run.unsaved -= 1
+        if result is not None:
+            self._refused(run, result)
+            return
+        if run.stored is not None:
+            run.stored.set_result(None)
+            run.stored = None
+        for line in lines:
+            line.emit()
+        for record in records:
+            effect = _EFFECTS.get(type(record))
+            if effect is not None:
+                effect(self, run, record)
+        for observe in self.observers:
+            observe(run, records)
+        if run.state is not None and not run.state.ended:
+            self.arm(run)
+            self.rest(run)
+
+    def _refused(self, run: LiveRun, reason: Result) -> None:
+        """The store does not take this run's records: leave it alone until the next start (DESIGN rule 8)."""
+        log.error("run.fenced", run_id=run.id, reason=str(reason))
+        run.blocked = True
+        if run.stored is not None:
+            run.stored.set_exception(RunConflict(f"run {run.id!r} exists already: {reason}"))
+            run.stored = None
+            self.forget(run)
+
+    def _launch(self, run: LiveRun, record: AttemptStarted) -> None:
+        step = run.state.steps.get(record.step) if run.state is not None else None
+        if step is None or run.instance is None:  # canceled meanwhile, in a group behind this one
+            self.admission.leave(run, record.step)
+            return
+        beginning = run.instance.beginning
+        call = run.instance.loop.pending[record.step].command
+        attempt = Attempt(run, record.step, call, beginning, self._policy(run, call.step), record.attempt, record.start)
+        assert run.state is not None
+        attempt.seq = run.state.seq
+        if step.error is not None:
+            attempt.last_error = StepError(record.name, step.error, record.attempt)
+        run.attempts[record.step] = attempt
+        self.attempts.launch(attempt)
+
+    def _interrupt(self, run: LiveRun, record: StepCanceled) -> None:
+        attempt = run.interrupted.get(record.step)
+        if attempt is None:
+            return
+        self.attempts.interrupt(attempt)
+        release = partial(self._unwound, run, record.step)
+        self.clock.call_at(self.clock.now_us() + UNWIND_US, release)
+
+    def _body_failed(self, run: LiveRun, _record: BodyFailed) -> None:
+        # The next incarnation needs the whole log: what it takes over is read from it.
+        self.arm(run)
+        run.drop()
+        self.rest(run)
+
+    def finish(self, run: LiveRun, record: End) -> None:
+        """A run has ended: tell who waits for it, and let it go."""
+        for waiter in self.waiters.get(run.number, ()):
+            if not waiter.done():
+                waiter.set_result(record)
+        self.forget(run)
+
+    # -- attempts
+
+    def _policy(self, run: LiveRun, step: Step[..., Any]) -> RetryPolicy:
+        assert run.registered is not None
+        return step.policy(run.registered.step_default)
+
+    def attempt_ended(self, attempt: Attempt, value: Any, error: BaseException | None) -> None:
+        """A body has come to its end: put its outcome in the log and drive the workflow on."""
+        run, key = attempt.run, attempt.key
+        self.admission.leave(run, key)
+        if attempt.interrupted:
+            self._unwound(run, key)
+            return
+        run.attempts.pop(key, None)
+        run.outcomes[key] = Outcome(key, attempt.number, attempt.start, self._records(attempt, value, error))
+        if run.blocked:
+            self.shelve(run)
+        elif run.state is not None and not run.todo and not run.loading:
+            self.deliver(run, key)
+        else:
+            self.when_loaded(run, partial(self.deliver, run, key))
+
+    def _records(self, attempt: Attempt, value: Any, error: BaseException | None) -> Any:
+        name = attempt.call.step.name
+        if error is None:
+            try:
+                return (success(attempt.call, attempt.key, attempt.number, value),)
+            except NonRetriableError as unkept:
+                error = unkept
+        unread = unreadable_retry_after(error, self.clock.now_us())
+        if unread is not None:
+            log.warning("retry_after.unreadable", run_id=attempt.run.id, step=name, retry_after=unread)
+        policy = attempt.policy.with_retries(0) if attempt.beginning.created.test else attempt.policy
+        now_us, draw = self.clock.now_us(), self.randomness.uniform
+        return failure(attempt.key, name, attempt.number, error, policy=policy, now_us=now_us, draw=draw)
+
+    def deliver(self, run: LiveRun, key: str) -> None:
+        """Feed the outcome of an attempt, unless the step is no longer waiting for it."""
+        outcome = run.outcomes.pop(key, None)
+        state = self._state(run)
+        step = state.steps.get(key)
+        if outcome is None or step is None or not step.running or step.attempt != outcome.attempt:
+            return
+        *before, last = outcome.records
+        if isinstance(last, AttemptFailed):
+            self.append(run, self.stamp(state), outcome.records, taken=outcome.taken)
+        else:
+            self.activate(run, last, before=before, taken=outcome.taken)
+
+    def _unwound(self, run: LiveRun, key: str) -> None:
+        if run.interrupted.pop(key, None) is not None and not run.interrupted:
+            held, run.held = run.held, []
+            for waiting in held:
+                self._turn(run, waiting)
+
+    def _turn(self, run: LiveRun, key: str) -> None:
+        self.when_loaded(run, partial(self.begin, run, key))
+
+    def begin(self, run: LiveRun, key: str) -> None:
+        """Start an attempt that is not a step's first command: a retry, a lost one again, one that had to wait."""
+        state, instance = self._state(run), run.instance
+        step = state.steps.get(key)
+        if step is None or step.running or instance is None:
+            self.admission.pass_on()
+            return
+        if run.interrupted:
+            run.held.append(key)
+            return
+        if not self.admission.enter(run, key, step.losses):
+            return
+        number = step.attempt if step.retry_us is None else step.attempt + 1
+        start = step.start + 1 if step.retry_us is None else 0
+        start = max(start, instance.carry.starts.get((key, number), 0))
+        record = AttemptStarted(step=key, name=step.name, attempt=number, start=start)
+        self.append(run, self.stamp(state), [record])
+
+    # -- time and cancel
+
+    def wake(self, run: LiveRun) -> None:
+        """Whatever of this loaded run is due."""
+        while run.state is not None and not run.state.ended:
+            due = run.state.take_due(self.clock.now_us())
+            if due is None:
+                self.arm(run)
+                return
+            if due.kind == "timer":
+                self.activate(run, TimerFired(timer=due.key))
+            elif due.kind == "step":
+                self.begin(run, due.key)
+            else:
+                self.start_again(run)
+
+    def cancel(self, run: LiveRun, taken: tuple[int, ...]) -> None:
+        """Feed a cancel to a loaded run; one without a body ends at once."""
+        state = self._state(run)
+        if state.ended:
+            return
+        if run.instance is not None:
+            self.activate(run, CancelRequested(reason="requested"), taken=taken)
+        else:
+            self.append(run, self.stamp(state), [CancelRequested(reason="requested"), RunCanceled()], taken=taken)
+
+    # -- small things
+
+    @staticmethod
+    def _state(run: LiveRun) -> RunState:
+        assert run.state is not None, "the run is not loaded"
+        return run.state
+
+    def stamp(self, state: RunState) -> int:
+        """Now, and never before the run's last record (DESIGN rule 11)."""
+        return max(self.clock.now_us(), state.at_us)
+
+    @contextmanager
+    def waiting(self, number: int) -> Iterator[Future[End]]:
+        """A future that gets the run's last record once that is committed."""
+        waiter: Future[End] = get_running_loop().create_future()
+        waiters = self.waiters.setdefault(number, [])
+        waiters.append(waiter)
+        try:
+            yield waiter
+        finally:
+            waiters.remove(waiter)
+            if not waiters and self.waiters.get(number) is waiters:
+                del self.waiters[number]
+
+    def stop_waiting(self) -> None:
+        """Tell everybody who waits that this engine has stopped; their runs go on with the next one."""
+        for waiters in self.waiters.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(DurablyError("the engine has stopped; the run goes on with the next one"))
+
+
+_EFFECTS: dict[type[Any], Callable[[Executor, LiveRun, Any], None]] = {
+    AttemptStarted: Executor._launch,
+    StepCanceled: Executor._interrupt,
+    BodyFailed: Executor._body_failed,
+    RunSucceeded: Executor.finish,
+    RunFailed: Executor.finish,
+    RunCanceled: Executor.finish,
+}

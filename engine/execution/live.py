@@ -1,0 +1,103 @@
+"""What the engine holds in memory of a run that it is working on."""
+
+from asyncio import Future
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from durably.engine.body.instance import Beginning, Instance
+from durably.engine.declare.registry import Registered
+from durably.engine.log.grammar import Carry
+from durably.engine.log.state import RunState
+
+if TYPE_CHECKING:
+    from durably.engine.execution.attempt import Attempt
+    from durably.engine.execution.outcomes import Outcome
+
+__all__ = ["LiveRun"]
+
+
+class LiveRun:
+    """A run in memory. `state` and `instance` come and go (rebuilt by replay), the rest stays while it is held.
+
+    Attempts belong to the engine, not to the instance: they go on while the instance is evicted (DESIGN rule 6).
+    """
+
+    __slots__ = (
+        "attempts",
+        "beginning",
+        "blocked",
+        "carry",
+        "fenced",
+        "held",
+        "id",
+        "instance",
+        "interrupted",
+        "loading",
+        "number",
+        "outcomes",
+        "registered",
+        "shown",
+        "size",
+        "state",
+        "stored",
+        "taken",
+        "todo",
+        "unsaved",
+        "waiting",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.id = ""
+        """The public id; empty until it is known."""
+        self.registered: Registered | None = None
+        self.beginning: Beginning | None = None
+        self.state: RunState | None = None
+        self.instance: Instance | None = None
+        """None while evicted, and while there is no body: before the start and while its retry waits."""
+        self.attempts: dict[str, Attempt] = {}
+        """By step key: attempts whose bodies run."""
+        self.interrupted: dict[str, Attempt] = {}
+        """Canceled attempts that have not unwound yet; following steps wait for them (DESIGN section 3)."""
+        self.held: list[str] = []
+        """Steps that wait for the interrupted ones."""
+        self.outcomes: dict[str, Outcome] = {}
+        """What ended attempts came to, until it is in the log, also across a commit with an unknown outcome."""
+        self.todo: deque[Callable[[], None]] = deque()
+        """What waits for the run to be loaded."""
+        self.loading = False
+        self.carry: Carry | None = None
+        """What the next incarnation takes over, while a body's retry waits."""
+        self.unsaved = 0
+        """Groups on their way to the store: the run is not evicted before they have arrived."""
+        self.shown: tuple[str, str | None, int | None] | None = None
+        """Status, phase and due time as they were last written for lists."""
+        self.blocked = False
+        """Whether code and history do not fit: nothing starts, and outcomes go to the inbox (DESIGN rule 13)."""
+        self.taken: set[int] = set()
+        """Inbox items that are on their way into the log."""
+        self.size = 0
+        """Bytes in its history."""
+        self.waiting = 0
+        """Steps of it that wait for a place (`Admission`)."""
+        self.fenced = False
+        """Whether its session was ended: attempts not known to run are not the fault of their steps."""
+        self.stored: Future[None] | None = None
+        """Who waits for the run's creation to be durable."""
+
+    @property
+    def can_rest(self) -> bool:
+        """Whether its instance may be evicted: all it did is in the store, and nothing waits for it here."""
+        return not (self.todo or self.loading or self.unsaved)
+
+    @property
+    def can_go(self) -> bool:
+        """Whether nothing refers to it any more but time and the outside."""
+        return self.can_rest and not (self.attempts or self.interrupted or self.outcomes or self.waiting)
+
+    def drop(self) -> None:
+        """Evict the instance and let go of what replay rebuilds."""
+        if self.instance is not None:
+            self.instance.evict()
+        self.instance = self.state = self.beginning = self.shown = None

@@ -1,0 +1,76 @@
+"""What became of an attempt, as the records that say so: decided where the body ended, whatever the run does then."""
+
+from collections.abc import Callable
+from math import ceil
+from typing import Any, NamedTuple
+
+from msgspec import Raw
+
+from durably.engine.body.instance import StepCall
+from durably.engine.log.records import AttemptFailed, StepFailed, StepSucceeded, from_us
+from durably.engine.retries.failures import describe, judge
+from durably.engine.retries.retry import GiveUp, RetryPolicy
+from durably.engine.values.codec import Unencodable, encode_result
+from durably.store.runtime import SECOND_US
+
+__all__ = ["Outcome", "failure", "success"]
+
+
+class Outcome(NamedTuple):
+    """The records that an attempt's end adds to the log. It holds for that start of that attempt and no other."""
+
+    step: str
+    attempt: int
+    start: int
+    records: tuple[AttemptFailed | StepSucceeded | StepFailed, ...]
+    taken: tuple[int, ...] = ()
+    """The inbox item it was kept in while the run was blocked."""
+
+
+def success(call: StepCall, step: str, attempt: int, value: Any) -> StepSucceeded:
+    """The record of a result.
+
+    Raises `NonRetriableError` when the result cannot be kept, or would not come back as the step is annotated to
+    return: trying again would repeat the side effect and give the same.
+    """
+    name = call.step.name
+    output = encode_result(value)
+    try:
+        call.step.decode_result(output)
+    except ValueError as error:
+        raise Unencodable(f"step {name!r} returned something that does not fit its annotation: {error}") from None
+    return StepSucceeded(step=step, name=name, attempt=attempt, output=Raw(output))
+
+
+def failure(
+    step: str,
+    name: str,
+    attempt: int,
+    error: BaseException,
+    *,
+    policy: RetryPolicy,
+    now_us: int,
+    draw: Callable[[float], float],
+) -> tuple[AttemptFailed, ...] | tuple[AttemptFailed, StepFailed]:
+    """The records of a failed attempt: with the time of the next one, or followed by the step's failure.
+
+    The wait counts from `now_us`, the end of this attempt; `draw` gives a number from 0 to the jitter allowed.
+    """
+    info = describe(error)
+    verdict = judge(error, now_us, policy, attempt)
+    if isinstance(verdict, GiveUp):
+        failed = AttemptFailed(
+            step=step, name=name, attempt=attempt, error=info, retry_at=None, max_retries=policy.max_retries
+        )
+        return failed, StepFailed(step=step, name=name, error=info, attempt=attempt)
+    wait_us = ceil((verdict.delay + draw(verdict.jitter)) * SECOND_US)
+    return (
+        AttemptFailed(
+            step=step,
+            name=name,
+            error=info,
+            attempt=attempt,
+            retry_at=from_us(now_us + wait_us),
+            max_retries=policy.max_retries,
+        ),
+    )

@@ -1,0 +1,114 @@
+"""Going on with a run that was just loaded: what is gone, what is fed, what starts again (DESIGN rules 8, 12)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+from durably.engine.errors import ErrorInfo, WorkerLost, qualified_names
+from durably.engine.execution.admission import SUSPECT_AFTER
+from durably.engine.execution.executor import Executor
+from durably.engine.execution.inbox import CancelItem, OutcomeItem, decode_item
+from durably.engine.execution.live import LiveRun
+from durably.engine.log.records import AttemptLost, RunUnblocked, StepFailed
+from durably.engine.log.state import RunState, StepState
+from durably.store import InboxRow
+
+__all__ = ["feed_inbox", "resume"]
+
+
+def resume(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> None:
+    """Make a loaded run go on: its code fits its history up to the last record.
+
+    Outcomes that are known are fed first, those kept in memory over an outage and those left in the inbox while the run
+    was blocked. What should be running then and is not has been lost; it starts again under the same attempt number.
+    """
+    state = run.state
+    assert state is not None
+    assert run.registered is not None
+    gone = list(_gone(run, state))  # before anything is started here
+    if state.blocked is not None:
+        executor.append(run, executor.stamp(state), [RunUnblocked(code=run.registered.code)])
+    if state.started_us is None:
+        executor.start(run, run.registered)
+    feed_inbox(run, items, executor)
+    for key in list(run.outcomes):
+        if _open(run):
+            executor.deliver(run, key)
+    if _open(run):
+        _write_losses(run, gone, executor)
+    for key in list(_waiting(run)):
+        _start_or_fail(run, key, executor)
+    if _open(run):
+        executor.wake(run)
+
+
+def feed_inbox(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> None:
+    """Take over what lies in the inbox for a loaded run, each item once."""
+    for row in items:
+        if row.item in run.taken or not _open(run):
+            continue
+        run.taken.add(row.item)
+        item = decode_item(row.body)
+        match item:
+            case CancelItem():
+                executor.cancel(run, (row.item,))
+            case OutcomeItem():
+                run.outcomes[item.step] = item.outcome(row.item)
+
+
+def _open(run: LiveRun) -> bool:
+    return run.state is not None and not run.state.ended
+
+
+def _gone(run: LiveRun, state: RunState) -> Iterator[tuple[str, StepState]]:
+    """Steps whose attempt should be running and is not."""
+    for key, step in state.steps.items():
+        attempt = run.attempts.get(key)
+        alive = attempt is not None and (attempt.number, attempt.start) == (step.attempt, step.start)
+        if step.running and not alive:
+            yield key, step
+
+
+def _write_losses(run: LiveRun, gone: Sequence[tuple[str, StepState]], executor: Executor) -> None:
+    state = run.state
+    assert state is not None
+    reason: Literal["fenced", "crash"] = "fenced" if run.fenced else "crash"
+    run.fenced = False
+    notes = [
+        AttemptLost(step=key, name=step.name, reason=reason, attempt=step.attempt, start=step.start)
+        for key, step in gone
+        if step.running and state.steps.get(key) is step  # and not ended by an outcome that was known
+    ]
+    if notes:
+        executor.append(run, executor.stamp(state), notes)
+
+
+def _waiting(run: LiveRun) -> Iterator[str]:
+    """Steps that wait neither for a body nor for time: scheduled ones, and lost ones."""
+    if _open(run) and run.state is not None:
+        for key, step in run.state.steps.items():
+            if not step.running and step.retry_us is None:
+                yield key
+
+
+def _start_or_fail(run: LiveRun, key: str, executor: Executor) -> None:
+    """Start a waiting step, or fail it as `WorkerLost`.
+
+    Only crashes count, and with `max_lost` over two the last of them happened while the step was the one suspect
+    running. A step with `on_lost="fail"` must never run twice and fails with its first loss, whatever the reason.
+    """
+    step = run.state.steps.get(key) if run.state is not None else None
+    if step is None or run.instance is None:
+        return
+    never_again = step.start >= 0 and run.instance.loop.pending[key].command.step.on_lost == "fail"
+    max_lost = max(executor.settings.max_lost, 1)
+    if not never_again and step.losses < max_lost:
+        executor.begin(run, key)
+        return
+    if never_again:
+        message = "its process was gone while it ran, and on_lost='fail' forbids to run it again"
+    else:
+        alone = ", the last time while it was the only suspect running" if max_lost > SUSPECT_AFTER else ""
+        message = f"its process died {step.losses} times in a row while it ran{alone}"
+    types = qualified_names(WorkerLost)
+    error = ErrorInfo(type=types[0], types=types, message=message)
+    executor.activate(run, StepFailed(step=key, name=step.name, error=error, attempt=step.attempt, lost=True))

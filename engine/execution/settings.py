@@ -1,0 +1,24 @@
+"""What can be set of an engine, with its defaults (DESIGN section 5, CONTRACT section 3)."""
+
+from typing import NamedTuple
+
+from durably.engine.retries.retry import RetryPolicy
+
+__all__ = ["Settings"]
+
+
+class Settings(NamedTuple):
+    """An engine's settings. Durations are in seconds."""
+
+    environment: str = "production"
+    default_retry: RetryPolicy = RetryPolicy.DEFAULT
+    max_steps: int = 10_000
+    """Bodies of steps that run at once; a further step waits as `step.scheduled`."""
+    max_threads: int = 32
+    """Bodies of sync steps that run at once, each in a thread."""
+    max_parked: int = 10_000
+    """Waiting runs whose instances are kept in memory; others are rebuilt by replay. 0 evicts at every wait."""
+    max_lost: int = 3
+    """Crash losses in a row after which a step fails as `WorkerLost` (DESIGN rule 12)."""
+    drain_timeout: float = 30.0
+    """How long running bodies get to end when the engine stops."""

@@ -1,0 +1,123 @@
+"""What is known of a run at a glance: its list entry, and what its log adds to it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from durably.engine.errors import ErrorInfo
+from durably.engine.log.records import RunCreated, RunFailed, RunSucceeded, decode_record, from_us
+from durably.engine.log.state import RunState, fold
+from durably.store import LogRow, RunRow
+
+__all__ = ["RunInfo", "Status", "WaitingFor", "describe_run"]
+
+Status: TypeAlias = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED"]
+
+
+class WaitingFor(Struct, frozen=True, omit_defaults=True):
+    """One thing that an open run waits for: a step under way or to be retried, a timer, the body's own retry."""
+
+    kind: Literal["step", "retry", "timer", "body"]
+    key: str = ""
+    name: str = ""
+    attempt: int = 0
+    due_at: datetime | None = None
+
+
+class RunInfo(Struct, frozen=True, kw_only=True):
+    """A run at a glance. Times are aware datetimes in UTC."""
+
+    id: str
+    workflow: str
+    version: int
+    trigger: str
+    environment: str
+    event: str | None
+    event_id: str | None
+    origin: str | None
+    """The run that this one is a rerun of."""
+    test: bool
+    status: Status
+    phase: str | None
+    """Says more of an open run: blocked, queued, executing, retrying, waiting or sleeping; None once it has ended."""
+    input: Any
+    """Arguments by parameter name, or the event that triggered it."""
+    output: Any
+    error: ErrorInfo | None
+    """What it failed with, or why it is blocked."""
+    tasks: int
+    """Steps that ran, however many attempts each took."""
+    next_retry_at: datetime | None
+    waiting_for: tuple[WaitingFor, ...]
+    history_length: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def describe_run(row: RunRow, rows: Sequence[LogRow]) -> RunInfo:
+    """Put together what lists know and what the log says. `rows` is the whole log, or, of an ended run, its ends."""
+    first, last = decode_record(rows[0].body), decode_record(rows[-1].body)
+    assert isinstance(first, RunCreated)
+    ended = row.phase is None
+    state = RunState() if ended else fold((each.at_us, decode_record(each.body)) for each in rows)
+    error = last.error if isinstance(last, RunFailed) else None
+    if state.blocked is not None:
+        error = state.blocked.error
+    return RunInfo(
+        id=row.id,
+        workflow=row.workflow,
+        version=row.version,
+        trigger=row.trigger,
+        environment=row.environment,
+        event=row.event,
+        event_id=row.event_id,
+        origin=row.origin,
+        test=row.test,
+        status=_status(row.status if ended else state.status),
+        phase=None if ended else state.phase,
+        input=_input(first),
+        output=msgspec.json.decode(last.output) if isinstance(last, RunSucceeded) else None,
+        error=error,
+        tasks=row.tasks if ended else state.tasks,
+        next_retry_at=_time(state.next_retry_us()),
+        waiting_for=tuple(_waits(state)),
+        history_length=rows[-1].seq,
+        created_at=from_us(row.created_us),
+        started_at=_time(row.started_us if ended else state.started_us),
+        finished_at=_time(row.finished_us),
+    )
+
+
+def _status(status: str) -> Status:
+    known: Status = msgspec.convert(status, Status)
+    return known
+
+
+def _input(created: RunCreated) -> Any:
+    event = msgspec.json.decode(created.event)
+    return msgspec.json.decode(created.input) if event is None else {"event": event}
+
+
+def _time(at_us: int | None) -> datetime | None:
+    return None if at_us is None else from_us(at_us)
+
+
+def _waits(state: RunState) -> list[WaitingFor]:
+    waits = [
+        WaitingFor(
+            kind="step" if step.retry_us is None else "retry",
+            key=key,
+            name=step.name,
+            attempt=step.attempt,
+            due_at=_time(step.retry_us),
+        )
+        for key, step in state.steps.items()
+    ]
+    waits += [WaitingFor(kind="timer", key=key, due_at=from_us(due_us)) for key, due_us in state.timers.items()]
+    if state.body_retry_us is not None:
+        waits.append(WaitingFor(kind="body", attempt=state.body_attempt, due_at=from_us(state.body_retry_us)))
+    return waits

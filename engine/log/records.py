@@ -1,0 +1,275 @@
+"""The records of a run's log: what each type is called and carries (DESIGN section 3, CONTRACT section 6).
+
+A record is a JSON object tagged by `type`. Its place in the log (`seq`) and its time (`at`) are columns beside it, not
+part of it. Payloads (`input`, `output`) are kept as the bytes they were encoded to, so that a workflow sees the same
+value live and on replay (DESIGN rule 14).
+
+Three kinds: an *input* drives one activation of the workflow, a *command* is what the code then did, a *note* is never
+fed to anything. An input and the commands behind it are a group: adjacent, and in one commit.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+
+from durably.engine.retries.failures import ErrorInfo
+
+__all__ = [
+    "ENDS",
+    "INPUTS",
+    "NOTES",
+    "NOTHING",
+    "AttemptFailed",
+    "AttemptLost",
+    "AttemptStarted",
+    "BodyFailed",
+    "BodyStarted",
+    "CancelRequested",
+    "Command",
+    "End",
+    "Input",
+    "Record",
+    "RunBlocked",
+    "RunCanceled",
+    "RunCreated",
+    "RunFailed",
+    "RunStarted",
+    "RunSucceeded",
+    "RunUnblocked",
+    "StepCanceled",
+    "StepFailed",
+    "StepScheduled",
+    "StepSucceeded",
+    "TimerCanceled",
+    "TimerFired",
+    "TimerSet",
+    "decode_end",
+    "decode_record",
+    "encode_record",
+    "from_us",
+    "to_us",
+    "type_name",
+]
+
+NOTHING = Raw(b"null")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def from_us(us: int) -> datetime:
+    """Engine time as a datetime, exact to the microsecond."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def to_us(at: datetime) -> int:
+    """The reverse of `from_us`."""
+    return (at - EPOCH) // timedelta(microseconds=1)
+
+
+class _Base(Struct, tag_field="type", omit_defaults=True, kw_only=True, gc=False):
+    """What all records share. Nobody changes one that was made. A field at its default is left out of the log."""
+
+
+# -- a run's beginning
+
+
+class RunCreated(_Base, tag="run.created"):
+    """A note, and always the first record: written in the commit of the event or request that caused the run."""
+
+    workflow: str
+    version: int
+    input: Raw
+    """Arguments as a JSON object by parameter name; null when `event` is the input."""
+    trigger: str
+    event: Raw
+    environment: str
+    test: bool
+    origin: str | None = None
+
+
+class RunStarted(_Base, tag="run.started"):
+    """The owner's first activation. Code and versions serve the messages of a mismatch, the seed `durably.random`."""
+
+    code: str
+    python: str
+    anyio: str
+    engine: str
+    seed: int
+
+
+class BodyStarted(_Base, tag="body.started"):
+    """The next incarnation of the body, after a `BodyFailed`. Outcomes of earlier ones are carried over."""
+
+    attempt: int
+
+
+# -- steps
+
+
+class StepScheduled(_Base, tag="step.scheduled"):
+    """A step that was called and cannot start at once: a limit, or an interrupted attempt that still unwinds."""
+
+    step: str
+    name: str
+    input: Raw = NOTHING
+    digest: str = ""
+    line: str = ""
+
+
+class AttemptStarted(_Base, tag="attempt.started"):
+    """An attempt's body runs once this is durable. The first one of a step in an incarnation is a command.
+
+    `start` counts the starts of one attempt: an attempt that was lost is started again under the same number.
+    """
+
+    step: str
+    name: str
+    attempt: int
+    start: int
+    input: Raw = NOTHING
+    digest: str = ""
+    line: str = ""
+
+
+class AttemptFailed(_Base, tag="attempt.failed"):
+    """A note: `retry_at` is when the next attempt is due, None when this was the last."""
+
+    step: str
+    name: str
+    attempt: int
+    error: ErrorInfo
+    retry_at: datetime | None
+    max_retries: int
+
+
+class AttemptLost(_Base, tag="attempt.lost"):
+    """A note: the attempt died with its process. Only `crash` counts against the step (DESIGN rule 12)."""
+
+    step: str
+    name: str
+    attempt: int
+    start: int
+    reason: Literal["crash", "drain", "fenced"]
+
+
+class StepSucceeded(_Base, tag="step.succeeded"):
+    """An input: the step's one result."""
+
+    step: str
+    name: str
+    attempt: int
+    output: Raw
+
+
+class StepFailed(_Base, tag="step.failed"):
+    """An input: the step is out of attempts, or was not to be retried."""
+
+    step: str
+    name: str
+    attempt: int
+    error: ErrorInfo
+    lost: bool = False
+    """True when it failed because its process kept dying (`WorkerLost`)."""
+
+
+class StepCanceled(_Base, tag="step.canceled"):
+    """A command: the workflow no longer wants the step. What it still does is dropped."""
+
+    step: str
+    name: str
+
+
+# -- timers
+
+
+class TimerSet(_Base, tag="timer.set"):
+    """A command: `delay` in seconds, `due_at` in engine time."""
+
+    timer: str
+    delay: float
+    due_at: datetime
+
+
+class TimerFired(_Base, tag="timer.fired"):
+    """An input: the timer is due."""
+
+    timer: str
+
+
+class TimerCanceled(_Base, tag="timer.canceled"):
+    """A command: the workflow no longer waits for it."""
+
+    timer: str
+
+
+# -- the end, and what comes between
+
+
+class CancelRequested(_Base, tag="cancel.requested"):
+    """An input: arrives in the body as `asyncio.CancelledError`."""
+
+    reason: Literal["requested", "timeout"]
+
+
+class BodyFailed(_Base, tag="body.failed"):
+    """A command that ends an incarnation: the body raised and is run again from the log at `retry_at`."""
+
+    attempt: int
+    error: ErrorInfo
+    retry_at: datetime
+    max_retries: int
+
+
+class RunSucceeded(_Base, tag="run.succeeded"):
+    """A command: the body returned."""
+
+    output: Raw
+
+
+class RunFailed(_Base, tag="run.failed"):
+    """A command: the body raised and is not run again."""
+
+    error: ErrorInfo
+
+
+class RunCanceled(_Base, tag="run.canceled"):
+    """A command: the body ended by the cancel that was asked for."""
+
+
+class RunBlocked(_Base, tag="run.blocked"):
+    """A note: the code `code` does not fit this history. Written once per code; nothing runs until code fits."""
+
+    code: str
+    error: ErrorInfo
+
+
+class RunUnblocked(_Base, tag="run.unblocked"):
+    """A note: the code `code` fits again."""
+
+    code: str
+
+
+Input = RunStarted | BodyStarted | StepSucceeded | StepFailed | TimerFired | CancelRequested
+End = BodyFailed | RunSucceeded | RunFailed | RunCanceled
+Command = StepScheduled | AttemptStarted | StepCanceled | TimerSet | TimerCanceled | End
+Note = RunCreated | AttemptFailed | AttemptLost | RunBlocked | RunUnblocked
+Record = Input | Command | Note
+
+INPUTS: frozenset[type[Any]] = frozenset(
+    {RunStarted, BodyStarted, StepSucceeded, StepFailed, TimerFired, CancelRequested}
+)
+NOTES: frozenset[type[Any]] = frozenset({RunCreated, AttemptFailed, AttemptLost, RunBlocked, RunUnblocked})
+ENDS: frozenset[type[Any]] = frozenset({BodyFailed, RunSucceeded, RunFailed, RunCanceled})
+
+encode_record = msgspec.json.Encoder().encode
+decode_record: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode
+decode_end: Callable[[bytes], End] = msgspec.json.Decoder(End).decode
+
+
+def type_name(record: Record) -> str:
+    """The record's `type`, as it stands in the log."""
+    tag = record.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag

@@ -1,0 +1,337 @@
+"""A run's state as the pure fold of its log (DESIGN rule 10).
+
+`RunState.apply` is the one place that says what a record means. The engine applies each record it writes, recovery
+applies the records it reads, and what lists show is computed from the result, so the three cannot disagree.
+"""
+
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from typing import Any, Final
+
+import msgspec
+
+from durably.engine.log.records import (
+    AttemptFailed,
+    AttemptLost,
+    AttemptStarted,
+    BodyFailed,
+    BodyStarted,
+    CancelRequested,
+    Record,
+    RunBlocked,
+    RunCanceled,
+    RunCreated,
+    RunFailed,
+    RunStarted,
+    RunSucceeded,
+    RunUnblocked,
+    StepCanceled,
+    StepFailed,
+    StepScheduled,
+    StepSucceeded,
+    TimerCanceled,
+    TimerFired,
+    TimerSet,
+    to_us,
+    type_name,
+)
+from durably.engine.retries.failures import ErrorInfo
+from durably.store import Change
+
+__all__ = ["Due", "RunState", "StepState", "fold"]
+
+ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELED"})
+BODY: Final = ""
+"""The key under which a body's own retry waits among the due times."""
+
+
+class StepState:
+    """A step that has not ended: which attempt it is at, and whether that runs or waits."""
+
+    __slots__ = ("attempt", "error", "losses", "name", "retry_us", "running", "start")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.attempt = 0
+        self.start = -1
+        """Which start of that attempt; -1 before the first."""
+        self.losses = 0
+        """Crash losses in a row of the present attempt (DESIGN rule 12)."""
+        self.running = False
+        self.retry_us: int | None = None
+        self.error: ErrorInfo | None = None
+        """What the attempt before raised."""
+
+
+class Due(msgspec.Struct, frozen=True, gc=False):
+    """Something that waits for time: a timer (`timer`), a step's retry (`step`) or the body's (`body`)."""
+
+    at_us: int
+    kind: str
+    key: str
+
+
+class RunState:
+    """What a run's log adds up to."""
+
+    __slots__ = (
+        "_due",
+        "at_us",
+        "blocked",
+        "body_attempt",
+        "body_retry_us",
+        "cancel_requests",
+        "created",
+        "created_us",
+        "finished_us",
+        "retrying",
+        "running",
+        "scheduled",
+        "seq",
+        "started_us",
+        "status",
+        "steps",
+        "tasks",
+        "timers",
+    )
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.at_us = 0
+        self.status = "PENDING"
+        self.created: RunCreated | None = None
+        self.created_us = 0
+        self.started_us: int | None = None
+        self.finished_us: int | None = None
+        self.tasks = 0
+        """Steps that ran at least once, however many attempts they took (seed 1: "only count as one task")."""
+        self.body_attempt = 0
+        self.body_retry_us: int | None = None
+        self.cancel_requests = 0
+        self.blocked: RunBlocked | None = None
+        self.steps: dict[str, StepState] = {}
+        self.timers: dict[str, int] = {}
+        self.scheduled = self.running = self.retrying = 0
+        self._due: list[tuple[int, int, str, str]] = []
+
+    def apply(self, record: Record, at_us: int) -> None:
+        """Take in the next record of the log."""
+        self.seq += 1
+        self.at_us = at_us
+        _APPLY[type(record)](self, record, at_us)
+
+    # -- what it adds up to
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run has its one outcome."""
+        return self.status in ENDED
+
+    @property
+    def phase(self) -> str | None:
+        """The first of CONTRACT section 5's phases that applies; None once the run has ended."""
+        if self.finished_us is not None:
+            return None
+        if self.blocked is not None:
+            return "blocked"
+        if self.started_us is None or self.scheduled:
+            return "queued"
+        if self.running:
+            return "executing"
+        if self.retrying or self.body_retry_us is not None:
+            return "retrying"
+        return "sleeping" if self.timers else "executing"
+
+    def next_due_us(self) -> int | None:
+        """When the earliest timer or retry is due."""
+        due = self._due
+        while due:
+            at_us, _, kind, key = due[0]
+            if self._stands(at_us, kind, key):
+                return at_us
+            heappop(due)
+        return None
+
+    def take_due(self, now_us: int) -> Due | None:
+        """The earliest timer or retry that is due by now, the one first set among equals; it is given out once."""
+        at_us = self.next_due_us()
+        if at_us is None or at_us > now_us:
+            return None
+        _, _, kind, key = heappop(self._due)
+        return Due(at_us, kind, key)
+
+    def next_retry_us(self) -> int | None:
+        """When the earliest retry of a step or of the body is due."""
+        waits = [step.retry_us for step in self.steps.values() if step.retry_us is not None]
+        if self.body_retry_us is not None:
+            waits.append(self.body_retry_us)
+        return min(waits, default=None)
+
+    def change(self) -> Change:
+        """What lists show of this state."""
+        return Change(
+            self.status,
+            self.phase,
+            self.next_due_us(),
+            self.tasks,
+            self.seq,
+            self.started_us,
+            self.finished_us,
+        )
+
+    def _stands(self, at_us: int, kind: str, key: str) -> bool:
+        if kind == "timer":
+            return self.timers.get(key) == at_us
+        if kind == "step":
+            step = self.steps.get(key)
+            return step is not None and step.retry_us == at_us
+        return self.body_retry_us == at_us
+
+    def _wait(self, at_us: int, kind: str, key: str) -> None:
+        heappush(self._due, (at_us, self.seq, kind, key))
+
+    # -- one method for each meaning a record can have
+
+    def _created(self, record: RunCreated, at_us: int) -> None:
+        self.created = record
+        self.created_us = at_us
+
+    def _started(self, _record: RunStarted, at_us: int) -> None:
+        self.status = "RUNNING"
+        self.started_us = at_us
+
+    def _body_started(self, record: BodyStarted, _at_us: int) -> None:
+        self.body_attempt = record.attempt
+        self.body_retry_us = None
+
+    def _body_failed(self, record: BodyFailed, _at_us: int) -> None:
+        self._drop_work()
+        self.body_retry_us = at_us = to_us(record.retry_at)
+        self._wait(at_us, "body", BODY)
+
+    def _scheduled(self, record: StepScheduled, _at_us: int) -> None:
+        self.steps[record.step] = StepState(record.name)
+        self.scheduled += 1
+
+    def _attempt_started(self, record: AttemptStarted, _at_us: int) -> None:
+        step = self.steps.get(record.step)
+        if step is None:
+            step = self.steps[record.step] = StepState(record.name)
+        elif step.retry_us is not None:
+            step.retry_us = None
+            self.retrying -= 1
+        elif not step.running:
+            self.scheduled -= 1
+        if record.attempt == 0 and record.start == 0:
+            self.tasks += 1
+        step.attempt = record.attempt
+        step.start = record.start
+        if not step.running:
+            step.running = True
+            self.running += 1
+
+    def _attempt_failed(self, record: AttemptFailed, _at_us: int) -> None:
+        step = self.steps[record.step]
+        step.losses = 0
+        step.error = record.error
+        if record.retry_at is not None:
+            step.running = False
+            self.running -= 1
+            step.retry_us = at_us = to_us(record.retry_at)
+            self.retrying += 1
+            self._wait(at_us, "step", record.step)
+
+    def _attempt_lost(self, record: AttemptLost, _at_us: int) -> None:
+        step = self.steps[record.step]
+        step.losses = step.losses + 1 if record.reason == "crash" else step.losses
+        step.running = False
+        self.running -= 1
+        self.scheduled += 1
+
+    def _step_ended(self, record: StepSucceeded | StepFailed, _at_us: int) -> None:
+        self._forget(record.step)
+        self.body_attempt = 0
+
+    def _step_canceled(self, record: StepCanceled, _at_us: int) -> None:
+        self._forget(record.step)
+
+    def _timer_set(self, record: TimerSet, _at_us: int) -> None:
+        self.timers[record.timer] = at_us = to_us(record.due_at)
+        self._wait(at_us, "timer", record.timer)
+
+    def _timer_gone(self, record: TimerFired | TimerCanceled, _at_us: int) -> None:
+        del self.timers[record.timer]
+
+    def _cancel_requested(self, _record: CancelRequested, _at_us: int) -> None:
+        self.cancel_requests += 1
+        self.body_retry_us = None
+
+    def _ended(self, record: RunSucceeded | RunFailed | RunCanceled, at_us: int) -> None:
+        self._drop_work()
+        self.body_retry_us = None
+        self.status = {RunSucceeded: "SUCCEEDED", RunFailed: "FAILED", RunCanceled: "CANCELED"}[type(record)]
+        self.finished_us = at_us
+
+    def _blocked(self, record: RunBlocked, _at_us: int) -> None:
+        self.blocked = record
+
+    def _unblocked(self, _record: RunUnblocked, _at_us: int) -> None:
+        self.blocked = None
+
+    def _forget(self, key: str) -> None:
+        step = self.steps.pop(key)
+        if step.running:
+            self.running -= 1
+        elif step.retry_us is not None:
+            self.retrying -= 1
+        else:
+            self.scheduled -= 1
+
+    def _drop_work(self) -> None:
+        self.steps.clear()
+        self.timers.clear()
+        self._due.clear()
+        self.scheduled = self.running = self.retrying = 0
+
+
+_APPLY: dict[type[Any], Callable[[RunState, Any, int], None]] = {
+    RunCreated: RunState._created,
+    RunStarted: RunState._started,
+    BodyStarted: RunState._body_started,
+    BodyFailed: RunState._body_failed,
+    StepScheduled: RunState._scheduled,
+    AttemptStarted: RunState._attempt_started,
+    AttemptFailed: RunState._attempt_failed,
+    AttemptLost: RunState._attempt_lost,
+    StepSucceeded: RunState._step_ended,
+    StepFailed: RunState._step_ended,
+    StepCanceled: RunState._step_canceled,
+    TimerSet: RunState._timer_set,
+    TimerFired: RunState._timer_gone,
+    TimerCanceled: RunState._timer_gone,
+    CancelRequested: RunState._cancel_requested,
+    RunSucceeded: RunState._ended,
+    RunFailed: RunState._ended,
+    RunCanceled: RunState._ended,
+    RunBlocked: RunState._blocked,
+    RunUnblocked: RunState._unblocked,
+}
+
+
+def fold(records: Iterable[tuple[int, Record]]) -> RunState:
+    """The state after `(at_us, record)` pairs, from the first record of a log on."""
+    state = RunState()
+    for at_us, record in records:
+        state.apply(record, at_us)
+    return state
+
+
+def outcome(record: Record) -> ErrorInfo | bytes | None:
+    """What a run's last record says came of it: an encoded output, an error, or None for a cancel."""
+    if isinstance(record, RunSucceeded):
+        return bytes(record.output)
+    if isinstance(record, RunFailed):
+        return record.error
+    if isinstance(record, RunCanceled):
+        return None
+    raise AssertionError(f"{type_name(record)} does not end a run")

@@ -1,0 +1,1 @@
+"""The deterministic event loop that a run's code lives on."""

@@ -1,0 +1,1 @@
+"""What failed and whether it is tried again: pure decisions."""

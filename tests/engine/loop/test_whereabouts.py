@@ -1,0 +1,28 @@
+"""Naming the line where suspended code is."""
+
+import asyncio
+from collections.abc import Callable
+
+from durably.engine.loop.run_loop import RunLoop
+
+Start = Callable[..., RunLoop]
+
+
+def test_where_names_the_innermost_line_of_the_users(started: Start) -> None:
+    async def inner(loop: RunLoop) -> None:
+        await asyncio.wait_for(loop.call("a", None), 5)
+
+    async def body(loop: RunLoop) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(inner(loop))
+            await asyncio.sleep(1)
+
+    loop = started(body)
+    loop.drive()
+    first = test_where_names_the_innermost_line_of_the_users.__code__.co_firstlineno
+    root, child = loop.where()
+    name = "test_where_names_the_innermost_line_of_the_users.<locals>"
+    assert root == f"0: {name}.body ({__file__}:{first + 7})"
+    assert child == f"0/0: {name}.inner ({__file__}:{first + 2})"
+    loop.evict()
+    assert loop.where() == []
