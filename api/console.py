@@ -24,9 +24,9 @@ _CONTROLS = {
 }
 
 
-def output_console() -> Console:
-    """What was asked for goes here: standard output."""
-    return _console(stderr=False)
+def output_console(*, steadfast: bool = False) -> Console:
+    """What was asked for goes here: standard output. A steadfast one outlives its reader, as a server has to."""
+    return _console(stderr=False, kind=_Steadfast if steadfast else Console)
 
 
 def error_console() -> Console:
@@ -34,10 +34,17 @@ def error_console() -> Console:
     return _console(stderr=True)
 
 
-def _console(*, stderr: bool) -> Console:
+class _Steadfast(Console):
+    """Falls silent when nobody reads any more, where others end the program."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+def _console(*, stderr: bool, kind: type[Console] = Console) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+    return kind(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 
 
 def clean(text: str) -> str:
@@ -95,16 +102,11 @@ def set_up_logs(*, as_json: bool, tell: Callable[[str, MutableMapping[str, Any]]
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json),
     ]
-    last: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-        if as_json
-        else [
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                exception_formatter=structlog.dev.plain_traceback,  # the rich one prints local variables
-            )
-        ]
-    )
+    last: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    if not as_json:
+        # The rich traceback would print local variables, and with them secrets.
+        plain = structlog.dev.plain_traceback
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[others, *common, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -54,7 +54,7 @@ class Engine:
     are given `drain_timeout`; what then still runs is interrupted and starts again with the next engine.
     """
 
-    def __init__(  # noqa: PLR0913 - the contract's signature
+    def __init__(
         self,
         store: str = DEFAULT_STORE,
         workflows: Sequence[Workflow[..., Any] | Step[..., Any]] = (),
@@ -205,9 +205,7 @@ class Engine:
         chosen = run_id or (options.run_id if options is not None else None)
         return await self.start_created(registered, created, chosen)
 
-    async def start_created(
-        self, registered: Registered, created: RunCreated, run_id: str | None = None
-    ) -> Run[Any]:
+    async def start_created(self, registered: Registered, created: RunCreated, run_id: str | None = None) -> Run[Any]:
         """Start a run whose beginning is put together already: for the API and for reruns."""
         if run_id is not None and not (0 < len(run_id) <= MAX_RUN_ID and run_id.isprintable()):
             raise InvalidInput(f"run_id {run_id[:80]!r} must be 1 to {MAX_RUN_ID} printable characters")
@@ -227,7 +225,7 @@ class Engine:
         definition = workflow or (registered.definition if registered is not None else None)
         return Run(self, row.run, row.id, decoder_for(Any) if definition is None else definition.decode_result)
 
-    async def list_runs(  # noqa: PLR0913 - one parameter for each filter
+    async def list_runs(
         self,
         *,
         status: str | Sequence[str] = (),

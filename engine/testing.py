@@ -355,4 +355,3 @@ class TestEngine(Engine):
         for info in await self.list_runs(status=("SUCCEEDED", "FAILED", "CANCELED"), limit=10_000):
             run: Run[Any] = await self.get_run(info.id)
             replayer.replay(await run.history())
-

@@ -32,7 +32,7 @@ class Committer:
     Make a committer on the loop it is used on.
     """
 
-    def __init__(  # noqa: PLR0913 - two callbacks, a clock, two bounds
+    def __init__(
         self,
         store: Store,
         *,
@@ -144,7 +144,7 @@ class Committer:
     # -- telling
 
     def _done(self, outcome: list[Result] | StoreFailure) -> None:
-        assert self._in_flight is not None, "a store answered twice"  # noqa: S101 - narrows the type
+        assert self._in_flight is not None, "a store answered twice"
         batch, rows = self._in_flight
         self._in_flight = None
         if isinstance(outcome, StoreFailure):

@@ -159,11 +159,7 @@ class MemoryStore:
         numbers = {row.run for row in rows}
         ids = {row.id for row in rows}
         distinct = len(numbers) == len(ids) == len(rows)
-        return (
-            not distinct
-            or not self._runs.keys().isdisjoint(numbers)
-            or not self._numbers.keys().isdisjoint(ids)
-        )
+        return not distinct or not self._runs.keys().isdisjoint(numbers) or not self._numbers.keys().isdisjoint(ids)
 
     def _create(self, row: RunRow) -> None:
         self._runs[row.run] = row
@@ -193,9 +189,7 @@ class MemoryStore:
 
     async def open_runs(self, after: int, limit: int) -> list[OpenRun]:
         rows = (self._runs[run] for run in sorted(self._runs) if run > after)
-        return list(
-            islice((OpenRun(row.run, row.phase, row.due_us) for row in rows if row.phase is not None), limit)
-        )
+        return list(islice((OpenRun(row.run, row.phase, row.due_us) for row in rows if row.phase is not None), limit))
 
     async def due_runs(self, before_us: int, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
         due = (
@@ -218,9 +212,7 @@ class MemoryStore:
     async def triggers(self) -> list[TriggerRow]:
         return sorted(self._triggers)
 
-    async def register_triggers(
-        self, workflows: Sequence[tuple[str, int]], triggers: Sequence[TriggerRow]
-    ) -> None:
+    async def register_triggers(self, workflows: Sequence[tuple[str, int]], triggers: Sequence[TriggerRow]) -> None:
         replaced = set(workflows)
         kept = [row for row in self._triggers if (row.workflow, row.version) not in replaced]
         self._triggers = [*kept, *triggers]

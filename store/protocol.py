@@ -105,8 +105,6 @@ class Store(Protocol):
         """All registered triggers."""
         ...
 
-    async def register_triggers(
-        self, workflows: Sequence[tuple[str, int]], triggers: Sequence[TriggerRow]
-    ) -> None:
+    async def register_triggers(self, workflows: Sequence[tuple[str, int]], triggers: Sequence[TriggerRow]) -> None:
         """Replace the triggers of these (workflow, version) pairs."""
         ...

@@ -13,7 +13,18 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["SECOND_US", "Clock", "Heartbeat", "Randomness", "SystemClock", "SystemRandomness", "Timer", "Worker", "current_thread_id", "seeded"]
+__all__ = [
+    "SECOND_US",
+    "Clock",
+    "Heartbeat",
+    "Randomness",
+    "SystemClock",
+    "SystemRandomness",
+    "Timer",
+    "Worker",
+    "current_thread_id",
+    "seeded",
+]
 
 SECOND_US = 1_000_000
 """Microseconds in a second: engine time is an integer of microseconds since the Unix epoch."""

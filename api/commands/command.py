@@ -60,7 +60,7 @@ class _Refusal(click.ClickException):
             show_error(self._error)
 
 
-def show_error(error: Exception) -> None:
+def show_error(error: BaseException) -> None:
     """What went wrong, in colour, on standard error. A target that does not import shows Python's own words."""
     if isinstance(error, BrokenTarget) and error.trace:
         click.secho(clean(error.trace), err=True, nl=False, fg="yellow")

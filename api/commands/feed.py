@@ -1,14 +1,15 @@
-"""What a server prints while it runs: what becomes of runs, as it is committed, and what needs somebody's attention."""
+"""What a server prints while it runs: what becomes of runs, once it is committed, and what needs attention."""
 
 import asyncio
 from collections import Counter
 from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
@@ -43,7 +44,16 @@ SHOWN = 200
 """Characters shown of an output or an error."""
 
 Kind = Literal[
-    "started", "retrying", "lost", "failed step", "canceling", "unblocked", "succeeded", "failed", "canceled"
+    "started",
+    "retrying",
+    "lost",
+    "failed step",
+    "canceling",
+    "blocked",
+    "unblocked",
+    "succeeded",
+    "failed",
+    "canceled",
 ]
 SIGNS: dict[Kind, tuple[str, str]] = {
     "started": ("▶", "cyan"),
@@ -51,6 +61,7 @@ SIGNS: dict[Kind, tuple[str, str]] = {
     "lost": ("↯", "red"),
     "failed step": ("✗", "red"),
     "canceling": ("■", "magenta"),
+    "blocked": ("‼", "bold magenta"),
     "unblocked": ("▶", "bold green"),
     "succeeded": ("✔", "green"),
     "failed": ("✘", "bold red"),
@@ -68,7 +79,9 @@ class Happening(Struct, omit_defaults=True):
     text: str = ""
 
 
-def tell(record: Record, now_us: int) -> tuple[Kind, str] | None:
+def tell(  # noqa: PLR0911 - one answer for each kind of record
+    record: Record, now_us: int
+) -> tuple[Kind, str] | None:
     """What a record means to a person who watches; None for what goes without saying."""
     match record:
         case RunStarted():
@@ -78,10 +91,8 @@ def tell(record: Record, now_us: int) -> tuple[Kind, str] | None:
             again = f"retry {record.attempt + 1} of {record.max_retries} in {wait}"
             return "retrying", f"step {record.name}: {record.error} · {again}"
         case AttemptLost():
-            return (
-                "lost",
-                f"step {record.name}: attempt {record.attempt} was lost ({record.reason}) and is started again",
-            )
+            text = f"step {record.name}: attempt {record.attempt} was lost ({record.reason}), and starts again"
+            return "lost", text
         case StepFailed():
             return "failed step", f"step {record.name}, after {record.attempt + 1} attempts: {record.error}"
         case BodyFailed():
@@ -108,7 +119,7 @@ class Feed:
     def __init__(self, console: Console, clock: Clock, *, as_json: bool = False, quiet: bool = False) -> None:
         self._console = console
         self._clock = clock
-        self._as_json = as_json
+        self.as_json = as_json
         self._quiet = quiet
         self._lines: list[Happening] = []
         self._more: Counter[Kind] = Counter()
@@ -128,7 +139,7 @@ class Feed:
 
     def _add(self, happening: Happening, number: int, now_us: int) -> None:
         self._measure(happening, number, now_us)
-        if self._as_json or len(self._lines) < LINES:
+        if self.as_json or len(self._lines) < LINES:
             self._lines.append(happening)
         else:
             self._more[happening.kind] += 1
@@ -155,19 +166,25 @@ class Feed:
             self._timer = None
         if not lines:
             return
-        if self._as_json:
+        if self.as_json:
             self.write_json(*lines)
             return
         text = Text("\n").join(map(_line, lines))
         if more:
             counts = ", ".join(f"{count:,} {kind}" for kind, count in more.items())
             text.append(f"\n{'':10}… and {counts}", "dim")
-        self._console.print(text, soft_wrap=True)
+        self.write(text)
 
     def write_json(self, *values: object) -> None:
         """One line of JSON each."""
-        self._console.file.write("".join(msgspec.json.encode(value).decode() + "\n" for value in values))
-        self._console.file.flush()
+        text = "".join(msgspec.json.encode(value).decode() + "\n" for value in values)
+        with suppress(BrokenPipeError):  # nobody reads any more, which is no reason to stop working
+            self._console.file.write(text)
+            self._console.file.flush()
+
+    def write(self, text: RenderableType) -> None:
+        """Something for people."""
+        self._console.print(text, soft_wrap=True)
 
     # -- what is logged and deserves more than a line
 
@@ -175,9 +192,13 @@ class Feed:
         """Tell of an event of the engine's log in its own way, if it has one."""
         if name == "engine.failed":
             return True  # the process ends with this reason as its last word
-        if name != "run.blocked" or self._as_json:
+        if name != "run.blocked":
             return False
         self.flush()
+        if self.as_json:
+            now = from_us(self._clock.now_us())
+            self.write_json(Happening(now, "blocked", str(event.get("run_id", "")), "", str(event.get("reason", ""))))
+            return True
         reason = Text(clean(str(event.get("reason", ""))), "magenta")
         reason.highlight_regex(r"(?m)^\s*expected.*$", "bold green")
         reason.highlight_regex(r"(?m)^\s*got.*$", "bold red")

@@ -7,23 +7,24 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from enum import Enum
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from durably import Engine
 from durably.api.limits import LIMITS
 from durably.api.server import HttpServer, serve
 
-__all__ = ["Ending", "EngineFailed", "Stopping", "end_process", "host"]
+__all__ = ["Announcer", "Ending", "Stopping", "end_process", "host", "run_to_end"]
 
 SWITCH_INTERVAL_S = 0.0005
-"""How long a thread may keep the interpreter's lock while another wants it. With a writer thread beside the loop this
-gave 0.68 of the floor's steps per second, against 0.60 at Python's 5 ms (reference: engine-feasibility, point 5)."""
+"""How long a thread may keep the interpreter's lock while another wants it. With a writer thread beside the loop
+this gave 0.68 of the floor's steps per second, against 0.60 at Python's 5 ms (reference: engine-feasibility,
+point 5)."""
 GC_THRESHOLDS = (50_000, 20, 50)
-"""Collections are rare, and what was made before the start is never looked at: at Python's thresholds they took 10 % of
-the time, in pauses of 40 to 60 ms; with these the worst lag fell from 64 to 17 ms (engine-feasibility, point 3)."""
+"""Collections are rare, and what was made before the start is not looked at. At Python's thresholds they took 10 %
+of the time, in pauses of 40 to 60 ms (reference: engine-feasibility, point 3)."""
 LAST_ANSWERS_S = 1.0
 """How long requests under way may take once the engine has drained."""
 BEYOND_S = 1.7
@@ -31,81 +32,90 @@ BEYOND_S = 1.7
 
 
 class Ending(Enum):
-    """What this process does when it has stopped serving."""
+    """Why this process stops serving."""
 
-    EXIT = "exit"
+    ASKED = "asked"
     RELOAD = "reload"
+    FAILED = "failed"
 
 
-class EngineFailed(Exception):  # noqa: N818 - it says what happened
-    """The engine cannot go on: its store is damaged, or another engine has it."""
+class Announcer(Protocol):
+    """Who tells people what this process does."""
+
+    def ready(self, server: HttpServer) -> None:
+        """Runs go on, and the API answers."""
+        ...
+
+    def leaving(self) -> None:
+        """No step starts any more."""
+        ...
+
+    def failed(self, reason: BaseException) -> None:
+        """The engine cannot go on."""
+        ...
 
 
 class Stopping:
     """When and how this process ends.
 
-    The first SIGTERM or SIGINT asks for it, a second one ends the process at once. Python's own handlers do this, not
-    the loop's: they work while user code keeps the loop busy. Whatever happens, the end does not take longer than the
-    drain and `BEYOND_S`: a timer then ends the process, for a thread cannot be interrupted, and code may refuse to go.
+    The first SIGTERM or SIGINT asks for it, a second one ends the process at once. Python's own handlers do this,
+    not the loop's: they work while user code keeps the loop busy. Whatever happens, the end does not take longer
+    than the drain and `BEYOND_S`: then `last_resort` is called, because a thread cannot be interrupted, and code may
+    refuse to go.
     """
 
-    def __init__(self, drain_s: float, say: Callable[[str], None]) -> None:
+    def __init__(self, drain_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._drain_s = drain_s
-        self._say = say
         self._signaled = False
-        self.asked: asyncio.Future[Ending] = self._loop.create_future()
-        self.status = 1
-        """The exit status if the end has to be forced: 0 once everything is stored and closed."""
+        self.ending: Ending | None = None
+        self.asked: asyncio.Future[None] = self._loop.create_future()
+        self.last_resort: Callable[[], object] = lambda: end_process(1)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGALRM, self._on_overdue)
+        signal.signal(signal.SIGALRM, lambda *_: self.last_resort())
 
     def ask(self, ending: Ending) -> None:
-        """Ask for the end."""
+        """Ask for the end. Who was asked to end does not reload."""
+        if self.ending is None or ending is not Ending.RELOAD:
+            self.ending = ending
         if not self.asked.done():
             self.force_in(self._drain_s + BEYOND_S)
-            self.asked.set_result(ending)
+            self.asked.set_result(None)
 
     def force_in(self, seconds: float) -> None:
-        """End the process then, if it is still there."""
+        """Call `last_resort` then, if the process is still there."""
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._signaled:
             os._exit(128 + number)
         self._signaled = True
-        self.force_in(self._drain_s + BEYOND_S)
-        self._loop.call_soon_threadsafe(self.ask, Ending.EXIT)
-
-    def _on_overdue(self, _number: int, _frame: FrameType | None) -> None:
-        if self.status:
-            self._say(
-                "It did not come to an end in time. Steps that were running start again with the next engine."
-            )
-        end_process(self.status)
+        self.force_in(self._drain_s + BEYOND_S)  # here, since the loop may never come to what follows
+        self._loop.call_soon_threadsafe(self.ask, Ending.ASKED)
 
 
-async def host(
-    engine: Engine, address: tuple[str, int], stopping: Stopping, ready: Callable[[HttpServer], None]
-) -> Ending:
-    """Run the engine and its API until the end is asked for. `ready` is told when both can be used.
+async def host(engine: Engine, address: tuple[str, int], stopping: Stopping, announcer: Announcer) -> None:
+    """Run the engine and its API until the end is asked for, or the engine fails.
 
-    While the engine drains the API answers, 503 for what needs the engine, and it closes last. Raises `EngineFailed`,
-    and what opening the store and the address may raise.
+    While the engine drains the API still answers, 503 for what needs the engine; it closes last. Raises what opening
+    the store and the address may raise.
     """
     async with AsyncExitStack() as last, engine:
         limits = LIMITS._replace(stop_s=LAST_ANSWERS_S)
         server = await last.enter_async_context(await serve(engine, *address, limits=limits))
         _tune()
-        ready(server)
+        announcer.ready(server)
         failed = engine.core.failed
-        await asyncio.wait([stopping.asked, failed], return_when=asyncio.FIRST_COMPLETED)
-        if failed.done():
-            # What runs can no longer be written down: there is nothing to wait for.
-            stopping.force_in(BEYOND_S)
-            raise EngineFailed(str(failed.exception())) from failed.exception()
-    return stopping.asked.result()
+        waits: list[asyncio.Future[None]] = [stopping.asked, failed]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        reason = failed.exception() if failed.done() else None
+        if reason is None:
+            announcer.leaving()
+        else:
+            announcer.failed(reason)
+            stopping.ask(Ending.FAILED)
+            stopping.force_in(BEYOND_S)  # what runs can no longer be written down: nothing to wait for
 
 
 def _tune() -> None:
@@ -116,16 +126,22 @@ def _tune() -> None:
     gc.set_threshold(*GC_THRESHOLDS)
 
 
-def run(main: Coroutine[Any, Any, Ending]) -> Ending:
-    """`asyncio.run`, on a loop that a reload can leave behind."""
-    ending = asyncio.run(main)
-    signal.setitimer(signal.ITIMER_REAL, 0)  # it would outlive the reload
-    return ending
+def run_to_end(main: Coroutine[Any, Any, Stopping], reload: Callable[[], NoReturn]) -> NoReturn:
+    """Run `main`, and end the process, or reload it, as it was asked to.
+
+    An error of `main` is raised: nothing runs then, and Python can end as it always does.
+    """
+    stopping = asyncio.run(main)
+    signal.setitimer(signal.ITIMER_REAL, 0)  # it would outlive a reload
+    if stopping.ending is Ending.RELOAD:
+        reload()
+    end_process(0 if stopping.ending is Ending.ASKED else 1)
 
 
 def end_process(status: int) -> NoReturn:
-    """End the process without waiting for threads: one that runs a step may never end, and Python would wait for it."""
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """End the process without waiting for threads: one may never end, and Python would wait for it."""
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - the one thing that os._exit leaves out
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # whoever read it has gone
+            stream.flush()
     os._exit(status)

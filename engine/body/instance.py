@@ -228,9 +228,7 @@ class Instance:
             elif type(command) is TimerHandle:
                 key = command.key
                 due_us = self.loop.now_us if self.beginning.created.test else command.due_us
-                self._issued[key] = TimerSet(
-                    timer=key, delay=command.delay_us / SECOND_US, due_at=from_us(due_us)
-                )
+                self._issued[key] = TimerSet(timer=key, delay=command.delay_us / SECOND_US, due_at=from_us(due_us))
             else:
                 self._take_back(command, canceled)
                 continue

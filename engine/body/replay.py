@@ -37,9 +37,7 @@ class Mismatch(NamedTuple):
     got: Command | None
 
 
-def replay(
-    runnable: Runnable, beginning: Beginning, incarnation: Incarnation
-) -> Generator[None, None, Instance]:
+def replay(runnable: Runnable, beginning: Beginning, incarnation: Incarnation) -> Generator[None, None, Instance]:
     """Drive a new instance through an incarnation's groups and return it.
 
     Yields after every group, so that a long replay can give way to others (DESIGN rule 5). Raises
@@ -213,4 +211,3 @@ def _cause(instance: Instance) -> str:
         f"The workflow's own code is unchanged (fingerprint {now}): a function it calls has changed, or it is not "
         "deterministic. Time, randomness, a set's order, globals and the environment belong in steps."
     )
-

@@ -55,9 +55,7 @@ OnFailure: TypeAlias = "Step[Any, Any] | Workflow[Any, Any] | None"
 class Definition(ABC, Generic[P, R]):
     """What steps and workflows have in common: a function, and the name and rules it runs under."""
 
-    def __init__(
-        self, fn: Callable[P, Any], name: str, *, live_arguments: bool, **options: Unpack[Options]
-    ) -> None:
+    def __init__(self, fn: Callable[P, Any], name: str, *, live_arguments: bool, **options: Unpack[Options]) -> None:
         update_wrapper(self, fn, updated=())
         timeout = options.get("timeout")
         self.fn = fn
@@ -204,7 +202,7 @@ def step(
     version: int = 1,
     concurrency: object = None,
 ) -> _StepDecorator: ...
-def step(  # noqa: PLR0913 - the contract's signature
+def step(
     target: Any = None,
     /,
     *,
@@ -320,7 +318,7 @@ def workflow(
     idempotency: object = None,
     cancel_on: object = None,
 ) -> _WorkflowDecorator: ...
-def workflow(  # noqa: PLR0913 - the contract's signature
+def workflow(
     target: Any = None,
     /,
     *,
@@ -359,9 +357,7 @@ def workflow(  # noqa: PLR0913 - the contract's signature
     refuse_unbuilt("workflow", throttle=throttle, rate_limit=rate_limit, debounce=debounce, batch=batch)
     refuse_unbuilt("workflow", priority=priority, singleton=singleton, idempotency=idempotency)
     refuse_unbuilt("workflow", cancel_on=cancel_on)
-    declare = partial(
-        Workflow[..., Any], on=on, retries=retries, retry=retry, timeout=timeout, version=version
-    )
+    declare = partial(Workflow[..., Any], on=on, retries=retries, retry=retry, timeout=timeout, version=version)
     return partial(declare, name=target) if target is None or isinstance(target, str) else declare(target)
 
 

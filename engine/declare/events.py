@@ -39,9 +39,7 @@ class Event(Generic[D]):
 
     name: str
     data: D
-    if (
-        TYPE_CHECKING
-    ):  # whoever is given an event can count on both; who makes one may leave them to the engine
+    if TYPE_CHECKING:  # whoever is given an event can count on both; who makes one may leave them to the engine
         id: str
         ts: datetime
     else:
@@ -52,7 +50,7 @@ class Event(Generic[D]):
     user: Any = None
     v: str | None = None
 
-    def __init__(  # noqa: PLR0913 - the contract's signature
+    def __init__(
         self,
         name: str,
         data: D | None = None,
@@ -74,9 +72,7 @@ class Event(Generic[D]):
         _check_name(self.name)
         _check_ts(self.name, self.ts)
         if isinstance(self.data, _NO_OBJECTS):
-            raise TypeError(
-                f"data of event {self.name!r} is {self.data!r}; it must be an object, like {{'id': 1}}"
-            )
+            raise TypeError(f"data of event {self.name!r} is {self.data!r}; it must be an object, like {{'id': 1}}")
 
 
 @final

@@ -98,9 +98,7 @@ def check_retry(retry: object, retries: int | None) -> RetryPolicy | None:
     if retries is not None:
         check_retries(retries, "retries")
         if retry is not None:
-            raise TypeError(
-                "retries and retry are both given: retries=n is the default policy with n retries"
-            )
+            raise TypeError("retries and retry are both given: retries=n is the default policy with n retries")
     if isinstance(retry, str):
         raise NotBuilt(f"retry={retry!r}, the id of a stored policy,")
     if retry is not None and not isinstance(retry, RetryPolicy):

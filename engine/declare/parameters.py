@@ -79,9 +79,7 @@ class Resolved:
     """The parameter that takes the event of a triggered function."""
 
 
-def resolve(
-    fn: Callable[..., Any], name: str, declared: inspect.Signature, *, live: bool, triggered: bool
-) -> Resolved:
+def resolve(fn: Callable[..., Any], name: str, declared: inspect.Signature, *, live: bool, triggered: bool) -> Resolved:
     """Resolve the annotations of a function. The parameters are those of `declared`.
 
     Raises:

@@ -52,9 +52,7 @@ class Registered:
 class Registry:
     """All registered workflows."""
 
-    def __init__(
-        self, definitions: Iterable[Workflow[..., Any] | Step[..., Any]], default: RetryPolicy
-    ) -> None:
+    def __init__(self, definitions: Iterable[Workflow[..., Any] | Step[..., Any]], default: RetryPolicy) -> None:
         self._known: dict[tuple[str, int], Registered] = {}
         for definition in definitions:
             registered = Registered(definition, default)

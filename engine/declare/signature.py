@@ -160,9 +160,7 @@ class Signature:
             return self._bind_live(args, values, live)
         if not PLAIN.issuperset(map(type, values.values())):
             return Arguments(self, args, raw, stable_digest(values, raw), live=live)
-        plain = not kwargs and all(
-            type(values[each.name]) in each.plain_types for each in self._resolved.parameters
-        )
+        plain = not kwargs and all(type(values[each.name]) in each.plain_types for each in self._resolved.parameters)
         if plain:
             self._learn(args[self.receivers :], values)
         return Arguments(self, args, raw, digest(raw), plain, live)
@@ -182,9 +180,7 @@ class Signature:
                 recorded[name] = {"$type": qualified_name(value.__class__)}
             else:
                 known[name] = recorded[name] = value
-        return Arguments(
-            self, args, encode_plain(recorded), stable_digest(known, encode_plain(known)), live=live
-        )
+        return Arguments(self, args, encode_plain(recorded), stable_digest(known, encode_plain(known)), live=live)
 
     def _values(self, given: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The arguments by parameter name, in the parameters' order, with defaults."""
@@ -279,8 +275,6 @@ class Signature:
                     decoder_for(parameter.json_type)(fields.pop(name))
                 except (Malformed, Mismatch) as error:
                     annotation = inspect.formatannotation(parameter.annotation)
-                    return (
-                        f"{self.name}(): parameter {name!r} does not fit its annotation {annotation}: {error}"
-                    )
+                    return f"{self.name}(): parameter {name!r} does not fit its annotation {annotation}: {error}"
         unknown = sorted(fields.keys() - set(self._names))
         return f"{self.name}() has no parameter {unknown[0]!r}; it takes {', '.join(self._names) or 'none'}"

@@ -49,7 +49,7 @@ WAITING_PHASES = frozenset({"retrying", "waiting", "sleeping"})
 class Core:
     """One engine's durable part, from `open` to `close`."""
 
-    def __init__(  # noqa: PLR0913 - each is one thing that is handed in (DESIGN rule 17)
+    def __init__(
         self,
         store: Store,
         definitions: Iterable[Workflow[..., Any] | Step[..., Any]],
@@ -355,5 +355,3 @@ def _nobody(result: Result | StoreError) -> bool:
     """Nobody waits: what was put is read when the run is loaded, and if it failed, the attempt counts as lost."""
     del result
     return False
-
-

@@ -21,11 +21,9 @@ from durably.engine.declare.registry import Registered
 from durably.engine.errors import DurablyError, NonRetriableError, RunConflict, StepError
 from durably.engine.execution.admission import Admission
 from durably.engine.execution.attempt import Attempt, Attempts, Ended, Perform
-from durably.engine.execution.background import Background
 from durably.engine.execution.journal import Journal
 from durably.engine.execution.live import LiveRun
 from durably.engine.execution.outcomes import Outcome, failure, success
-from durably.engine.execution.pump import Pump
 from durably.engine.execution.settings import Settings
 from durably.engine.log.grammar import Carry
 from durably.engine.log.limits import history_too_long, too_long

@@ -47,9 +47,7 @@ class Intake:
 
     # -- runs
 
-    async def start(
-        self, registered: Registered, created: RunCreated, run_id: str | None = None
-    ) -> tuple[int, str]:
+    async def start(self, registered: Registered, created: RunCreated, run_id: str | None = None) -> tuple[int, str]:
         """Create a run and start it: its number and its id.
 
         A known `run_id` with the same workflow and input gives the run that exists; `RunConflict` otherwise.
@@ -180,4 +178,3 @@ class Intake:
             run = self._row(self._core.randomness.token(), created, complete)
             runs.append((run, created, LogRow(run.run, 1, run.created_us, encode_record(created))))
         return complete, row, runs
-

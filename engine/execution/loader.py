@@ -115,7 +115,7 @@ class Loader:
     turned out to have ended, and its last record.
     """
 
-    def __init__(  # noqa: PLR0913 - each is one collaborator
+    def __init__(
         self,
         store: Store,
         clock: Clock,

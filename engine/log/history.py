@@ -74,9 +74,7 @@ class History:
             document = msgspec.json.decode(text, type=_Document)
             rows = [_row(record) for record in document.records]
         except (msgspec.DecodeError, KeyError, ValueError) as error:
-            raise DurablyError(
-                f"this is not an exported history: {error}. `durably export RUN` writes one."
-            ) from error
+            raise DurablyError(f"this is not an exported history: {error}. `durably export RUN` writes one.") from error
         if document.format != FORMAT:
             raise DurablyError(
                 f"the history is of format {document.format!r}, this version reads {FORMAT!r}; use the version of "
@@ -96,9 +94,7 @@ class History:
     @cached_property
     def records(self) -> tuple[HistoryRecord, ...]:
         """The records, oldest first."""
-        return tuple(
-            HistoryRecord(row.seq, from_us(row.at_us), msgspec.json.decode(row.body)) for row in self._rows
-        )
+        return tuple(HistoryRecord(row.seq, from_us(row.at_us), msgspec.json.decode(row.body)) for row in self._rows)
 
     def entries(self) -> list[Entry]:
         """The records as the engine reads them."""
@@ -128,4 +124,3 @@ def _row(record: dict[str, Raw]) -> LogRow:
     seq = msgspec.json.decode(fields.pop("seq"), type=int)
     at_us = to_us(_at(fields.pop("at")))
     return LogRow(0, seq, at_us, msgspec.json.encode(fields))
-

@@ -170,9 +170,7 @@ class AsyncioSide(ForbiddenCalls):
             raise
         return self._new_task(coro, path, name, copy_context() if context is None else context)
 
-    def _new_task(
-        self, coro: Coroutine[Any, Any, Any], path: str, name: str | None, context: Context
-    ) -> RunTask:
+    def _new_task(self, coro: Coroutine[Any, Any, Any], path: str, name: str | None, context: Context) -> RunTask:
         task = RunTask(coro, self, path, name, context)
         self._make_room()
         self._tasks.append(task)  # held strongly, which asyncio does not

@@ -58,9 +58,7 @@ def dropped_quietly() -> Generator[None]:
     outside = sys.unraisablehook
 
     def ignore(unraisable: "sys.UnraisableHookArgs") -> None:
-        if not (
-            isinstance(unraisable.exc_value, RuntimeError) and "GeneratorExit" in str(unraisable.exc_value)
-        ):
+        if not (isinstance(unraisable.exc_value, RuntimeError) and "GeneratorExit" in str(unraisable.exc_value)):
             outside(unraisable)
 
     sys.unraisablehook = ignore

@@ -56,9 +56,7 @@ class RunTask(asyncio.Task[Any]):
         name: str | None,
         context: Context,
     ) -> None:
-        self.order = cast(
-            "Home", loop
-        ).next_order()  # before all else: asyncio hashes a task while it makes it
+        self.order = cast("Home", loop).next_order()  # before all else: asyncio hashes a task while it makes it
         self.path = path
         self.children = 0
         self.context = context

@@ -31,9 +31,7 @@ class Outside(NamedTuple):
     finalizer: AsyncGeneratorHook | None
 
 
-def enter(
-    loop: AbstractEventLoop, first_iteration: AsyncGeneratorHook, finalizer: AsyncGeneratorHook
-) -> Outside:
+def enter(loop: AbstractEventLoop, first_iteration: AsyncGeneratorHook, finalizer: AsyncGeneratorHook) -> Outside:
     """Make `loop` the running loop of this thread, and the hooks those of the async generators started in it.
 
     The hooks belong to the thread: with those of the loop outside, a generator that a workflow abandons
@@ -101,9 +99,7 @@ def _try_out() -> None:
     if outside is not None:
         intact = intact and asyncio.current_task(outside) is task
     if not (nested and intact):
-        raise ImportError(
-            f"Durably cannot run event loops inside this Python's asyncio ({sys.version.split()[0]})"
-        )
+        raise ImportError(f"Durably cannot run event loops inside this Python's asyncio ({sys.version.split()[0]})")
 
 
 _try_out()

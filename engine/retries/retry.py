@@ -120,7 +120,7 @@ class RetryPolicy:
     INNGEST: ClassVar["RetryPolicy"]
     NEVER: ClassVar["RetryPolicy"]
 
-    def __init__(  # noqa: PLR0913 - the contract's signature
+    def __init__(
         self,
         max_retries: int | None = None,
         *,

@@ -24,9 +24,7 @@ class Timers:
     whole, for its earliest entry, and one for the next look into the store.
     """
 
-    def __init__(
-        self, clock: Clock, wake: Callable[[int], None], due_runs: DueRuns, background: Background
-    ) -> None:
+    def __init__(self, clock: Clock, wake: Callable[[int], None], due_runs: DueRuns, background: Background) -> None:
         self._clock = clock
         self._due_runs = due_runs
         self._background = background

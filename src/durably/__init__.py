@@ -5,8 +5,26 @@ users need is imported from here; the packages beneath are not part of the contr
 """
 
 from durably.engine.body.context import Context, current
+from durably.engine.body.inside import (
+    as_completed,
+    continue_as_new,
+    deprecate_patch,
+    now,
+    patched,
+    publish,
+    random,
+    run_step,
+    send_event,
+    signal_run,
+    sleep,
+    sleep_until,
+    start_child,
+    uuid4,
+    wait_for_event,
+    wait_for_signal,
+)
 from durably.engine.declare.definitions import Step, Workflow, step, workflow
-from durably.engine.values.durations import Duration
+from durably.engine.declare.events import Cron, Event, Signal, Trigger
 from durably.engine.engine import Engine
 from durably.engine.errors import (
     ChildError,
@@ -27,36 +45,18 @@ from durably.engine.errors import (
     StoreError,
     WorkerLost,
 )
-from durably.engine.declare.events import Cron, Event, Signal, Trigger
 from durably.engine.handle import Run
 from durably.engine.log.history import History
 from durably.engine.log.info import RunInfo
-from durably.engine.body.inside import (
-    as_completed,
-    continue_as_new,
-    deprecate_patch,
-    now,
-    patched,
-    publish,
-    random,
-    run_step,
-    send_event,
-    signal_run,
-    sleep,
-    sleep_until,
-    start_child,
-    uuid4,
-    wait_for_event,
-    wait_for_signal,
-)
 from durably.engine.retries.retry import Failure, GiveUp, Retry, RetryPolicy
+from durably.engine.values.durations import Duration
 
 __all__ = [
     "ChildError",
     "Context",
     "Cron",
-    "Duration",
     "DurablyError",
+    "Duration",
     "Engine",
     "ErrorInfo",
     "Event",

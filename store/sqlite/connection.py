@@ -95,6 +95,4 @@ def opening_failure(error: sqlite3.Error, location: str) -> StoreFailure:
                 "be readable and writable."
             )
         case _:
-            return damage_or(
-                StoreUnavailable, error, location, "Nothing was changed; mend the cause and try again."
-            )
+            return damage_or(StoreUnavailable, error, location, "Nothing was changed; mend the cause and try again.")

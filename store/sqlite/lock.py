@@ -43,9 +43,7 @@ class FileLock:
             os.close(descriptor)
             raise self._no_place(error) from error
         self._descriptor = descriptor
-        with suppress(
-            OSError
-        ):  # a full disk: opening the store will say so, and the number is only for people
+        with suppress(OSError):  # a full disk: opening the store will say so, and the number is only for people
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
 

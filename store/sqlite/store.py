@@ -30,9 +30,7 @@ class SqliteStore(SqliteReader):
     `-shm`, which belong to it, and `.lock`.
     """
 
-    def __init__(
-        self, path: str | Path, *, randomness: Randomness | None = None, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, *, randomness: Randomness | None = None, clock: Clock | None = None) -> None:
         super().__init__(path)
         if str(path) in {"", ".", ":memory:"}:
             raise NotAStore("A SQLite store needs a file name. For one that lives in memory use memory://")
@@ -100,9 +98,7 @@ class SqliteStore(SqliteReader):
             return
         worker.submit(lambda: _tell(loop, done, writer.commit(batch)))
 
-    async def register_triggers(
-        self, workflows: Sequence[tuple[str, int]], triggers: Sequence[TriggerRow]
-    ) -> None:
+    async def register_triggers(self, workflows: Sequence[tuple[str, int]], triggers: Sequence[TriggerRow]) -> None:
         writer = self._writer
         if writer is None:
             raise StoreUnavailable(f"{self.location} is not open.")
@@ -133,13 +129,9 @@ class SqliteStore(SqliteReader):
         try:
             self._begin("rw", token, now_us, after=before.token)
         except sqlite3.Error as error:
-            raise damage_or(
-                StoreUnavailable, error, self.location, "It cannot be written just now."
-            ) from error
+            raise damage_or(StoreUnavailable, error, self.location, "It cannot be written just now.") from error
 
-    def _begin(
-        self, mode: Literal["rw", "rwc"], token: str, now_us: int, after: str | None
-    ) -> sqlite3.Connection:
+    def _begin(self, mode: Literal["rw", "rwc"], token: str, now_us: int, after: str | None) -> sqlite3.Connection:
         connection = open_for_writing(self.path, self.location, mode)
         try:
             begin_session(connection, token, now_us, after)

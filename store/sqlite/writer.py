@@ -179,8 +179,7 @@ class Writer:
             if not is_busy(error):
                 raise
             raise StoreUnavailable(
-                f"{self._location} is locked by another process. Nothing was written; end that process, or "
-                "try again."
+                f"{self._location} is locked by another process. Nothing was written; end that process, or try again."
             ) from error
         if connection.execute(QUERIES["current_session"]).fetchone() != (self.token,):
             connection.execute("ROLLBACK")
