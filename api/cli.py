@@ -41,25 +41,23 @@ COMMANDS: dict[str, _Entry] = {
 class _Commands(click.Group):
     """A group that imports a command only to run it, so that `durably --help` is quick."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         entry = COMMANDS.get(cmd_name)
         if entry is None:
             return None
         command = getattr(import_module(f"durably.api.commands.{entry.module}"), cmd_name)
-        assert isinstance(command, click.Command)  # noqa: S101 - narrows the type
+        assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
 
-@click.group(
-    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
-)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="durably")
 def main() -> None:
     """Durable async workflows: serve them, start runs, and see what they did.

@@ -19,9 +19,7 @@ PIPE_WIDTH = 200
 """Columns where nobody looks: what reads a pipe wants whole ids, not a layout."""
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
-_CONTROLS = {
-    code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
-}
+_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def output_console(*, steadfast: bool = False) -> Console:

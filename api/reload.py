@@ -38,6 +38,7 @@ class Watch:
 
 
 async def _next_changes(folder: Path) -> list[Path]:
+    changes: set[tuple[watchfiles.Change, str]]
     async for changes in watchfiles.awatch(folder, watch_filter=watchfiles.PythonFilter()):
         return sorted({Path(path) for _, path in changes})
     return []
@@ -59,4 +60,4 @@ def execute_again() -> NoReturn:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell, on purpose

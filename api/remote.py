@@ -106,9 +106,7 @@ class Remote:
 
     async def runs(self, wanted: RunFilter, limit: int) -> list[RunInfo]:
         """Runs that fit, newest first, page by page."""
-        query = {
-            f"filter[{name}]": ",".join(getattr(wanted, name)) for name in ("status", "phase", "workflow")
-        }
+        query = {f"filter[{name}]": ",".join(getattr(wanted, name)) for name in ("status", "phase", "workflow")}
         if wanted.since_us is not None:
             query["filter[created_at]"] = f"[{from_us(wanted.since_us).isoformat()},*)"
         query["page[size]"] = str(min(limit, PAGE))
@@ -130,9 +128,7 @@ class Remote:
 
     # -- changing
 
-    async def start(
-        self, workflow: str, given: Mapping[str, Any], run_id: str, *, test: bool, wait: bool
-    ) -> RunInfo:
+    async def start(self, workflow: str, given: Mapping[str, Any], run_id: str, *, test: bool, wait: bool) -> RunInfo:
         """Start a run, or find the one with this id. With `wait` the answer comes at its end, or after 30 s."""
         body: dict[str, Any] = {"input": given, "run_id": run_id}
         if test:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from durably import DurablyError, Engine, RetryPolicy, Step, Workflow
 from durably.engine.declare.registry import Registry
@@ -110,9 +110,7 @@ def _suggestion(path: Path) -> str:
 
 def _module(where: str) -> _Place:
     if not all(part.isidentifier() for part in where.split(".")):
-        raise NoTarget(
-            f"{where!r} is neither a file nor a module. TARGET is file.py or pkg.mod, optionally :engine"
-        )
+        raise NoTarget(f"{where!r} is neither a file nor a module. TARGET is file.py or pkg.mod, optionally :engine")
     return _Place(Path.cwd(), where, None)
 
 
@@ -149,9 +147,7 @@ def _is_from(module: ModuleType, file: Path) -> bool:
 
 def _broken(text: str, place: _Place, error: BaseException) -> BrokenTarget:
     lines = traceback.format_exception(type(error), error, _own_frames(error.__traceback__))
-    return BrokenTarget(
-        f"{text} cannot be imported: {type(error).__name__}: {error}", place.folder, "".join(lines)
-    )
+    return BrokenTarget(f"{text} cannot be imported: {type(error).__name__}: {error}", place.folder, "".join(lines))
 
 
 def _own_frames(frames: TracebackType | None) -> TracebackType | None:
@@ -172,8 +168,10 @@ def _definitions(module: ModuleType) -> Sequence[Definition]:
     """Workflows, and steps with a trigger, in the order of the module; of `.options()` of the same, one."""
     found: dict[tuple[Callable[..., Any], str, int], Definition] = {}
     for value in vars(module).values():
-        if isinstance(value, Workflow) or (isinstance(value, Step) and value.triggers):
-            definition: Definition = value
+        if not isinstance(value, Workflow | Step):
+            continue
+        definition = cast("Definition", value)
+        if isinstance(definition, Workflow) or definition.triggers:
             found.setdefault((definition.fn, definition.name, definition.version), definition)
     return list(found.values())
 

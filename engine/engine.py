@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
 from msgspec import Raw
 
@@ -189,10 +189,10 @@ class Engine:
         """
         run_id: str | None = kwargs.pop("run_id", None)
         if isinstance(workflow, str):
-            registered, options = self.registered(workflow), None
+            registered = self.registered(workflow)
         else:
             registered = self.registered(workflow.name, workflow.version)
-            options = workflow if isinstance(workflow, Workflow) else None
+        options: Workflow[..., Any] | None = workflow if isinstance(workflow, Workflow) else None
         created = RunCreated(
             workflow=registered.name,
             version=registered.version,
@@ -284,5 +284,5 @@ def _by_type(resources: object) -> Mapping[type[Any], Any]:
     if resources is None:
         return {}
     if isinstance(resources, Mapping):
-        return resources
+        return cast("Mapping[type[Any], Any]", resources)
     return {type(resources): resources}

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from urllib.parse import urlsplit
 
 from aiohttp import ClientSession
 
 from durably import Engine
 from examples.clicks import record_click
 from examples.hello import onboard
-from examples.order_fulfilment import fulfil
-from examples.shop import open_shop
+from examples.order_fulfilment import SHOP, fulfil
+from examples.shop import PORT, open_shop
 
 OPENS_AFTER_S = 2
 
@@ -22,7 +23,8 @@ async def lifespan() -> AsyncGenerator[Mapping[type, object]]:
 
         async def open_late() -> None:
             await asyncio.sleep(OPENS_AFTER_S)
-            await stack.enter_async_context(open_shop())
+            with suppress(OSError):  # somebody runs `python examples/shop.py` already
+                await stack.enter_async_context(open_shop(urlsplit(SHOP).port or PORT))
 
         opening = asyncio.create_task(open_late())
         yield {ClientSession: session}

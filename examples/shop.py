@@ -54,9 +54,9 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(port: int = PORT) -> AsyncGenerator[str]:
-    """The shop on 127.0.0.1, until the end of the block; its URL."""
-    runner = web.AppRunner(Shop().app())
+async def open_shop(port: int = PORT, shop: Shop | None = None) -> AsyncGenerator[str]:
+    """The shop on 127.0.0.1, until the end of the block; its URL. Port 0 is any."""
+    runner = web.AppRunner((shop or Shop()).app())
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()

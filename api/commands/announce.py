@@ -68,8 +68,7 @@ class Announcer:
             "pid": os.getpid(),
             "store": self._engine.url,
             "workflows": [
-                {"name": each.name, "version": each.version, "on": _events(each)}
-                for each in self._target.workflows
+                {"name": each.name, "version": each.version, "on": _events(each)} for each in self._target.workflows
             ],
         }
 

@@ -1,4 +1,4 @@
-"""Arguments that take more than click's own types: JSON, times, versions. Each is the `callback` of a parameter."""
+"""Arguments that click has no type for: JSON, times, versions. Each is the `callback` of a parameter."""
 
 import json
 import re
@@ -25,17 +25,15 @@ def json_object(_ctx: click.Context, _param: click.Parameter, value: str | None)
         return None
     text = sys.stdin.read() if value == "-" else value
     try:
-        given: object = msgspec.json.decode(text.encode())
+        return msgspec.json.decode(text.encode(), type=dict[str, Any])
+    except msgspec.ValidationError:
+        what = text.strip()[:80]
+        raise click.BadParameter(f'an object is needed, like {{"name": "Ada"}}, and this is {what}') from None
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise click.BadParameter(_explain(text, error)) from None
-    if not isinstance(given, dict):
-        raise click.BadParameter(
-            f'an object is needed, like {{"name": "Ada"}}, and this is {text.strip()[:80]}'
-        )
-    return given
 
 
-def _explain(text: str, error: ValueError) -> str:
+def _explain(text: str, error: Exception) -> str:
     """What is wrong with the JSON, and a line that points at it."""
     try:
         json.loads(text, parse_constant=_refuse_constant)
@@ -43,10 +41,7 @@ def _explain(text: str, error: ValueError) -> str:
         line = (text.splitlines() or [""])[min(found.lineno, len(text.splitlines()) or 1) - 1]
         start = max(0, found.colno - SHOWN_BEFORE)
         shown = line[start : found.colno + SHOWN_AFTER]
-        return (
-            f"{found.msg} at line {found.lineno}, column {found.colno}\n"
-            f"  {shown}\n  {'^':>{found.colno - start}}"
-        )
+        return f"{found.msg} at line {found.lineno}, column {found.colno}\n  {shown}\n  {'^':>{found.colno - start}}"
     except ValueError as found:
         return str(found)
     return str(error)

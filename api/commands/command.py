@@ -1,4 +1,4 @@
-"""What all commands share: one way to refuse, options that are environment variables too, what is printed where."""
+"""What commands share: how they refuse, options that are environment variables too, what is printed where."""
 
 import asyncio
 import inspect
@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Command(click.Command):
     """A command whose function may be a coroutine function, and whose errors are messages, never tracebacks.
 
-    A no ends with status 1. What is not built and a target that is not there are bad use, status 2, as are the
+    A no ends with status 1. What is not built and a target that is not there are bad use, status 2, as are
     arguments that click itself refuses.
     """
 
@@ -48,7 +48,8 @@ class _Refusal(click.ClickException):
 
     def __init__(self, error: DurablyError | StoreFailure, *, as_json: bool) -> None:
         super().__init__(str(error))
-        self.exit_code = BAD_USE if isinstance(error, NotBuilt | NoTarget) else NO
+        status = BAD_USE if isinstance(error, NotBuilt | NoTarget) else NO
+        vars(self)["exit_code"] = status  # click types it as one for the whole class
         self._error = error
         self._as_json = as_json
 
@@ -61,7 +62,7 @@ class _Refusal(click.ClickException):
 
 
 def show_error(error: BaseException) -> None:
-    """What went wrong, in colour, on standard error. A target that does not import shows Python's own words."""
+    """What went wrong, in colour, on standard error; for a target that does not import, Python's own words."""
     if isinstance(error, BrokenTarget) and error.trace:
         click.secho(clean(error.trace), err=True, nl=False, fg="yellow")
     click.secho("Error: ", err=True, nl=False, fg="red", bold=True)
@@ -72,7 +73,7 @@ def show_error(error: BaseException) -> None:
 
 
 def option(name: str, *more: str, **attributes: Any) -> Callable[[F], F]:
-    """An option that can be given as an environment variable as well: `--max-parked` as `DURABLY_MAX_PARKED`."""
+    """An option that is an environment variable as well: `--max-parked` is `DURABLY_MAX_PARKED`."""
     variable = "DURABLY_" + name.removeprefix("--").replace("-", "_").upper()
     return click.option(name, *more, envvar=variable, show_envvar=True, **attributes)
 

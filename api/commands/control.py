@@ -16,19 +16,17 @@ __all__ = ["cancel", "rerun"]
 @click.command(cls=Command)
 @click.argument("run")
 @changing
-async def cancel(run: str, url: str | None, api_key: str | None, as_json: bool) -> None:
+async def cancel(run: str, server: Server, as_json: bool) -> None:
     """Cancel RUN: `CancelledError` arrives at the await it is at, and what it cleans up is waited for.
 
     Exit status 1 when it had ended.
     """
-    async with open_server(Server(url, api_key)) as server:
-        info = await server.cancel(run)
+    async with open_server(server) as remote:
+        info = await remote.cancel(run)
     if as_json:
         print_json(info)
     else:
-        say(
-            f"run {info.id} is asked to end; it is {info.status} now. `durably show {info.id}` tells how it went."
-        )
+        say(f"run {info.id} is asked to end; it is {info.status} now. `durably show {info.id}` tells how it went")
 
 
 @click.command(cls=Command)
@@ -45,12 +43,12 @@ async def cancel(run: str, url: str | None, api_key: str | None, as_json: bool) 
 @option("--from-step", metavar="STEP", help="Take over what was done before this step.")
 @changing
 async def rerun(
+    *,
     run: str,
     given: Mapping[str, Any] | None,
     version: str | int,
     from_step: str | None,
-    url: str | None,
-    api_key: str | None,
+    server: Server,
     as_json: bool,
 ) -> None:
     """Start a new run with the input of RUN, or with another. Prints the new run's id."""
@@ -59,12 +57,10 @@ async def rerun(
         options["input"] = given
     if from_step is not None:
         options["from_step"] = from_step
-    async with open_server(Server(url, api_key)) as server:
-        info = await server.rerun(run, options)
+    async with open_server(server) as remote:
+        info = await remote.rerun(run, options)
     if as_json:
         print_json(info)
     else:
         put(info.id)
-        say(
-            f"run {info.id} of {info.workflow} does again what {run} did. `durably show {info.id}` tells how it goes."
-        )
+        say(f"run {info.id} of {info.workflow} does again what {run} did. `durably show {info.id}` tells how it goes.")

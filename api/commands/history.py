@@ -16,26 +16,16 @@ __all__ = ["export", "replay"]
 
 @click.command(cls=Command)
 @click.argument("run")
-@option(
-    "--output",
-    "-o",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file.",
-)
+@option("--output", "-o", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write it there.")
 @reading
-async def export(
-    run: str, output: Path | None, url: str | None, api_key: str | None, store: str | None, as_json: bool
-) -> None:
+def export(run: str, output: Path | None, server: Server, as_json: bool) -> None:
     """Write the history of RUN as JSON, for `durably replay` and for tests."""
-    async with open_source(Server(url, api_key, store)) as source:
-        history = await source.history(run)
-    text = history.to_json()
+    history = asyncio.run(_fetch(run, server))
     if output is None:
-        click.echo(text)
+        click.echo(history.to_json())
         return
     try:
-        output.write_text(text + "\n", "utf-8")
+        output.write_text(history.to_json() + "\n", "utf-8")
     except OSError as error:
         raise DurablyError(f"{output} cannot be written: {error.strerror}") from error
     if as_json:
@@ -44,7 +34,7 @@ async def export(
         say(f"{len(history)} records of run {run} are in {output}")
 
 
-def _refuse(ctx: click.Context, param: click.Parameter, value: object) -> None:
+def _refuse(_ctx: click.Context, param: click.Parameter, value: object) -> None:
     if value:
         raise NotBuilt(f"`durably replay {param.opts[0]}`")
 
@@ -54,19 +44,15 @@ def _refuse(ctx: click.Context, param: click.Parameter, value: object) -> None:
 @click.argument("target")
 @option("--until", metavar="SEQ", type=int, expose_value=False, callback=_refuse, help="(not built yet)")
 @option("--pdb", is_flag=True, expose_value=False, callback=_refuse, help="(not built yet)")
-@option(
-    "--all-open", is_flag=True, expose_value=False, is_eager=True, callback=_refuse, help="(not built yet)"
-)
+@option("--all-open", is_flag=True, expose_value=False, is_eager=True, callback=_refuse, help="(not built yet)")
 @reading
-def replay(
-    history: str, target: str, url: str | None, api_key: str | None, store: str | None, as_json: bool
-) -> None:
+def replay(history: str, target: str, server: Server, as_json: bool) -> None:
     """Replay a history with the code of TARGET: does it still do what FILE, or RUN, says it did?
 
     No step runs and nothing is changed. Exit status 1, and what differs, when it does not fit.
     """
     code = targets.load(target)
-    given = asyncio.run(_read(history, Server(url, api_key, store)))
+    given = _read(history, server)
     name = given.run.get("id", history)
     try:
         Replayer(code.workflows).replay(given)
@@ -82,7 +68,7 @@ def replay(
         put(f"run {name} fits: {target} does what its {len(given)} records say")
 
 
-async def _read(history: str, server: Server) -> History:
+def _read(history: str, server: Server) -> History:
     """From a file of that name if there is one, else of a run with that id."""
     file = Path(history)
     if file.is_file():
@@ -92,5 +78,9 @@ async def _read(history: str, server: Server) -> History:
             raise DurablyError(f"{file} cannot be read: {error.strerror}") from error
     if file.suffix == ".json":
         raise DurablyError(f"there is no file {file}")
+    return asyncio.run(_fetch(history, server))
+
+
+async def _fetch(run: str, server: Server) -> History:
     async with open_source(server) as source:
-        return await source.history(history)
+        return await source.history(run)

@@ -25,7 +25,7 @@ NAME_COLUMNS = (8, 28)
 VALUE_LENGTH = 300
 TRACEBACK_LINES = 30
 
-BARS = {"running": "━", "waiting": "┄", "sleeping": "·", "blocked": "╳"}
+BARS = {"running": "━", "waiting": "┄", "sleeping": "·", "blocked": "✕"}
 BAR_STYLES = {"running": "green", "waiting": "yellow", "sleeping": "blue", "blocked": "bold magenta"}
 OUTCOME_STYLES = {
     "succeeded": "green",
@@ -87,7 +87,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _trouble(info: RunInfo) -> Iterator[Text]:
-    assert info.error is not None  # noqa: S101 - narrows the type
+    assert info.error is not None
     if info.phase == "blocked":
         yield Text()
         for line in clean(info.error.message).splitlines():
@@ -121,7 +121,7 @@ def draw(rows: Sequence[Row], began: datetime, end: datetime, now: datetime) -> 
             _outcome(row, now),
         )
         for note in row.notes:
-            due = "" if note.due_at is None else f", tried again at {clock_time(note.due_at)}"
+            due = "" if note.due_at is None else f" · tried again at {clock_time(note.due_at)}"
             yield Text(f"{'':15}{'':{width}}  {clock_time(note.at)} {clean(note.text)}{due}", "red dim")
 
 
@@ -132,9 +132,7 @@ def _seconds(row: Row, end: datetime) -> float:
 def _outcome(row: Row, now: datetime) -> Text:
     attempts = f", {row.attempts} attempts" if row.attempts > 1 and row.due_at is None else ""
     due = "" if row.due_at is None else f", due {_when(row.due_at, now)}"
-    return Text(
-        f"{row.outcome}{attempts}{due}", OUTCOME_STYLES.get(row.outcome, "yellow" if row.due_at else "")
-    )
+    return Text(f"{row.outcome}{attempts}{due}", OUTCOME_STYLES.get(row.outcome, "yellow" if row.due_at else ""))
 
 
 def _when(due_at: datetime, now: datetime) -> str:
@@ -144,10 +142,10 @@ def _when(due_at: datetime, now: datetime) -> str:
 
 
 def _bar(row: Row, began: datetime, end: datetime) -> Text:
-    """One cell for each part of the time, by what was done last in it; nothing is too short to be seen."""
+    """One cell for each part of the time. Nothing is too short to be seen, and work is drawn over waits."""
     cells = [(" ", "")] * CELLS
     span = max((end - began).total_seconds(), 1e-6)
-    for segment in row.segments:
+    for segment in sorted(row.segments, key=lambda each: each.doing == "running"):
         first = _cell(segment.start, began, span)
         last = max(first, _cell(segment.end or end, began, span, ending=True))
         cells[first : last + 1] = [_ink(segment)] * (last + 1 - first)

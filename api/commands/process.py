@@ -73,7 +73,7 @@ class Stopping:
         self.last_resort: Callable[[], object] = lambda: end_process(1)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGALRM, lambda *_: self.last_resort())
+        signal.signal(signal.SIGALRM, self._on_overdue)
 
     def ask(self, ending: Ending) -> None:
         """Ask for the end. Who was asked to end does not reload."""
@@ -93,6 +93,9 @@ class Stopping:
         self._signaled = True
         self.force_in(self._drain_s + BEYOND_S)  # here, since the loop may never come to what follows
         self._loop.call_soon_threadsafe(self.ask, Ending.ASKED)
+
+    def _on_overdue(self, _number: int, _frame: FrameType | None) -> None:
+        self.last_resort()
 
 
 async def host(engine: Engine, address: tuple[str, int], stopping: Stopping, announcer: Announcer) -> None:

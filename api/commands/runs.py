@@ -44,23 +44,20 @@ PHASES = ("blocked", "queued", "executing", "retrying", "waiting", "sleeping")
     help="Only runs of this workflow; may be given several times.",
 )
 @option("--since", callback=a_time, metavar="TIME", help="Only runs created since: 15m, 2h, 7d, or a time.")
-@option(
-    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The most that are listed."
-)
+@option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The most that are listed.")
 @reading
 async def runs(
+    *,
     status: Sequence[str],
     phase: Sequence[str],
     workflow: Sequence[str],
     since: int | None,
     limit: int,
-    url: str | None,
-    api_key: str | None,
-    store: str | None,
+    server: Server,
     as_json: bool,
 ) -> None:
     """List runs, newest first."""
-    async with open_source(Server(url, api_key, store)) as source:
+    async with open_source(server) as source:
         found = await source.runs(RunFilter(status, phase, workflow, since), limit)
     if as_json:
         print_json(found)
@@ -76,9 +73,7 @@ def _table(found: Sequence[RunInfo]) -> Table:
         table.add_column(name, no_wrap=name in {"run", "status"}, overflow="fold")
     table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
     for info in found:
-        took = (
-            "" if info.finished_at is None else how_long((info.finished_at - info.created_at).total_seconds())
-        )
+        took = "" if info.finished_at is None else how_long((info.finished_at - info.created_at).total_seconds())
         status = Text(info.status, STATUS_STYLES[info.status])
         if info.phase is not None:
             status.append(f" {info.phase}", "bold magenta" if info.phase == "blocked" else "dim")
@@ -98,9 +93,9 @@ def _table(found: Sequence[RunInfo]) -> Table:
 @click.command(cls=Command)
 @click.argument("run")
 @reading
-async def show(run: str, url: str | None, api_key: str | None, store: str | None, as_json: bool) -> None:
+async def show(run: str, server: Server, as_json: bool) -> None:
     """Show what RUN did: its steps, attempts, waits and errors, and its time per step as bars."""
-    async with open_source(Server(url, api_key, store)) as source:
+    async with open_source(server) as source:
         info = await source.run(run)
         history = await source.history(run)
     rows = timeline(history)

@@ -1,8 +1,9 @@
 """Where a command finds runs: on a server, or, to read only, in a store beside one (CONTRACT section 4)."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, Protocol, TypeVar
+from functools import wraps
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import click
 from click.core import ParameterSource
@@ -16,14 +17,13 @@ from durably.store import RunQuery, RunRow, SqliteReader, SqliteStore, open_url
 __all__ = ["Server", "Source", "changing", "open_server", "open_source", "reading"]
 
 DEFAULT_URL = "http://127.0.0.1:8484"
+Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 CHUNK = 50
 """Runs whose logs are in memory at once."""
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 class Source(Protocol):
-    """What can be read of runs. All of it raises `DurablyError` or `StoreFailure`, `RunNotFound` among them."""
+    """What can be read of runs. Raises `DurablyError`, such as `RunNotFound`, or `StoreFailure`."""
 
     async def runs(self, wanted: RunFilter, limit: int) -> list[RunInfo]: ...
     async def run(self, run_id: str) -> RunInfo: ...
@@ -85,32 +85,36 @@ class Server(NamedTuple):
 # -- options
 
 
-def reading(command: F) -> F:
-    """The options of a command that only reads: `--url`, `--api-key`, `--store`, `--json`."""
-    store = option(
-        "--store", metavar="URL", help="Read this store, sqlite:///app.db, instead of asking a server."
-    )
+def reading(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that only reads: `--url`, `--api-key`, `--store`; it gets them as `server`."""
+    store = option("--store", metavar="URL", help="Read this store, sqlite:///app.db, instead of asking a server.")
     return _with_server(store, command)
 
 
-def changing(command: F) -> F:
-    """The options of a command that changes a run: `--url`, `--api-key`, `--json`, and a word on `--store`."""
+def changing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a command that changes a run: `--url`, `--api-key`, and a word on `--store`."""
     # No environment variable: one that is set for other commands must not make this one fail.
-    store = click.option("--store", hidden=True, expose_value=False, callback=_refuse_store)
+    store: Decorator = click.option("--store", hidden=True, expose_value=False, callback=_refuse_store)
     return _with_server(store, command)
 
 
-def _with_server(store: Callable[[F], F], command: F) -> F:
-    url = option("--url", metavar="URL", help=f"The server.  [default: {DEFAULT_URL}]")
-    api_key = option("--api-key", metavar="KEY", help="The key to show it.")
-    return url(api_key(store(json_option(command))))
+def _with_server(store: Decorator, command: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(command)
+    def with_server(
+        *, url: str | None, api_key: str | None, as_json: bool, store: str | None = None, **others: Any
+    ) -> Any:
+        return command(server=Server(url, api_key, store), as_json=as_json, **others)
+
+    address = option("--url", metavar="URL", help=f"The server.  [default: {DEFAULT_URL}]")
+    key = option("--api-key", metavar="KEY", help="The key to show it.")
+    return address(key(store(json_option(with_server))))
 
 
-def _refuse_store(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+def _refuse_store(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     if value is not None:
         raise click.UsageError(
-            f"`durably {ctx.info_name}` changes a run, which only the engine that has the store open may do: it needs "
-            "a running server. Say where it is with --url.",
+            f"`durably {ctx.info_name}` changes runs, which only the engine that has the store open may do: it "
+            "needs a running server. Say where it is with --url.",
             ctx,
         )
 
@@ -119,14 +123,14 @@ def _refuse_store(ctx: click.Context, param: click.Parameter, value: str | None)
 
 
 @asynccontextmanager
-async def open_server(server: Server) -> AsyncIterator[Remote]:
+async def open_server(server: Server) -> AsyncGenerator[Remote]:
     """The server that is meant."""
     async with Remote(server.url or DEFAULT_URL, server.api_key) as remote:
         yield remote
 
 
 @asynccontextmanager
-async def open_source(server: Server) -> AsyncIterator[Source]:
+async def open_source(server: Server) -> AsyncGenerator[Source]:
     """The store or the server that is meant: what the command line says comes before the environment."""
     if server.store is not None and not _prefers_server(server):
         async with _reader(server.store) as reader:
@@ -143,9 +147,7 @@ def _prefers_server(server: Server) -> bool:
     if server.url is None:
         return False
     ctx = click.get_current_context()
-    given = [
-        name for name in ("url", "store") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
+    given = [name for name in ("url", "store") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if len(given) > 1:
         raise click.UsageError("--url and --store say two things: ask a server, or read a store", ctx)
     return given != ["store"]
@@ -154,7 +156,5 @@ def _prefers_server(server: Server) -> bool:
 def _reader(url: str) -> SqliteReader:
     store = open_url(url)
     if not isinstance(store, SqliteStore):
-        raise DurablyError(
-            f"{url} has nothing that another process could read. Name a store like sqlite:///app.db"
-        )
+        raise DurablyError(f"{url} has nothing that another process could read. Name a store like sqlite:///app.db")
     return SqliteReader(store.path)

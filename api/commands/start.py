@@ -34,24 +34,24 @@ AGAIN_US = SECOND_US // 2
 @option("--wait", is_flag=True, help="Wait for the end, and print what the run returned.")
 @changing
 async def start(
+    *,
     workflow: str,
     given: Mapping[str, Any],
     run_id: str | None,
     test: bool,
     wait: bool,
-    url: str | None,
-    api_key: str | None,
+    server: Server,
     as_json: bool,
 ) -> None:
-    """Start a run of WORKFLOW with the arguments in JSON, an object by parameter name; - reads it from standard input.
+    """Start a run of WORKFLOW. JSON is an object with the arguments by name; - reads it from standard input.
 
     Prints the run's id; with --wait what it returned, and the exit status is 1 if it did not succeed.
     """
     chosen = run_id or SystemRandomness().token()
-    async with open_server(Server(url, api_key)) as server:
-        info = await server.start(workflow, given, chosen, test=test, wait=False)
+    async with open_server(server) as remote:
+        info = await remote.start(workflow, given, chosen, test=test, wait=False)
         if wait:
-            info = await _wait(server, info, given)
+            info = await _wait(remote, info, given)
     if as_json:
         print_json(info)
     elif wait:
@@ -63,13 +63,13 @@ async def start(
         click.get_current_context().exit(NO)
 
 
-async def _wait(server: Remote, info: RunInfo, given: Mapping[str, Any]) -> RunInfo:
-    """Until the run has ended. Starting it again under its id is the same run, and the answer comes at its end."""
+async def _wait(remote: Remote, info: RunInfo, given: Mapping[str, Any]) -> RunInfo:
+    """Until the run has ended. To start it again under its id finds it, and the answer comes at its end."""
     told = False
     try:
         while info.finished_at is None:
             try:
-                info = await server.start(info.workflow, given, info.id, test=info.test, wait=True)
+                info = await remote.start(info.workflow, given, info.id, test=info.test, wait=True)
                 told = False
             except (NoServer, NoAnswer) as error:
                 why = str(error)
@@ -98,9 +98,7 @@ async def _pause() -> None:
 
 def _report(info: RunInfo) -> None:
     took = (
-        ""
-        if info.finished_at is None
-        else f" after {how_long((info.finished_at - info.created_at).total_seconds())}"
+        "" if info.finished_at is None else f" after {how_long((info.finished_at - info.created_at).total_seconds())}"
     )
     say(f"run {info.id} of {info.workflow} {info.status}{took}")
     if info.status == "SUCCEEDED":
@@ -123,15 +121,14 @@ async def send(
     name: str,
     data: Mapping[str, Any],
     event_id: str | None,
-    url: str | None,
-    api_key: str | None,
+    server: Server,
     as_json: bool,
 ) -> None:
-    """Send the event NAME with the data in JSON, an object; - reads it from standard input. Prints the event's id."""
+    """Send the event NAME; JSON is its data, an object; - reads it from standard input. Prints the event's id."""
     # An id of our own: should the answer be lost, the same event can be sent again and starts nothing twice.
     event = {"name": name, "data": data, "id": event_id or SystemRandomness().token()}
-    async with open_server(Server(url, api_key)) as server:
-        sent = await server.send(event)
+    async with open_server(server) as remote:
+        sent = await remote.send(event)
     if as_json:
         print_json({"ids": [sent]})
     else:

@@ -135,9 +135,7 @@ class _Fold:
         row = self._row("step", record.step, record.name, record.at)
         self._pause(row, record.at, ok=False)
         row.outcome = "lost"
-        why = {"crash": "its process died", "drain": "its process was stopped"}.get(
-            record.reason, record.reason
-        )
+        why = {"crash": "its process died", "drain": "its process was stopped"}.get(record.reason, record.reason)
         row.notes.append(Note(record.at, f"attempt {record.attempt} was lost: {why}; it is started again"))
         self._begin(row, "waiting", record.at)
 

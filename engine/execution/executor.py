@@ -7,10 +7,10 @@ durable (DESIGN rules 1 and 2).
 """
 
 from asyncio import Future, get_running_loop
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 
@@ -163,7 +163,7 @@ class Executor:
         if instance.ended:
             commands.append(conclude(instance, at_us, self.randomness))
         elif too_long(state.seq + len(commands), run.size):
-            commands = [history_too_long(state.seq, run.size)]
+            commands[:] = [history_too_long(state.seq, run.size)]
         self._admit(run, commands)
         lines = instance.take_lines()
         self.append(run, at_us, [*before, record, *commands], created=created, taken=taken, lines=lines)
@@ -231,7 +231,7 @@ class Executor:
         for line in lines:
             line.emit()
         for record in records:
-            effect = _EFFECTS.get(type(record))
+            effect = self._effects.get(type(record))
             if effect is not None:
                 effect(self, run, record)
         for observe in self.observers:
@@ -399,7 +399,7 @@ class Executor:
         return max(self.clock.now_us(), state.at_us)
 
     @contextmanager
-    def waiting(self, number: int) -> Iterator[Future[End]]:
+    def waiting(self, number: int) -> Generator[Future[End]]:
         """A future that gets the run's last record once that is committed."""
         waiter: Future[End] = get_running_loop().create_future()
         waiters = self.waiters.setdefault(number, [])
@@ -418,12 +418,11 @@ class Executor:
                 if not waiter.done():
                     waiter.set_exception(DurablyError("the engine has stopped; the run goes on with the next one"))
 
-
-_EFFECTS: dict[type[Any], Callable[[Executor, LiveRun, Any], None]] = {
-    AttemptStarted: Executor._launch,
-    StepCanceled: Executor._interrupt,
-    BodyFailed: Executor._body_failed,
-    RunSucceeded: Executor.finish,
-    RunFailed: Executor.finish,
-    RunCanceled: Executor.finish,
-}
+    _effects: ClassVar[dict[type[Any], Callable[[Any, LiveRun, Any], None]]] = {
+        AttemptStarted: _launch,
+        StepCanceled: _interrupt,
+        BodyFailed: _body_failed,
+        RunSucceeded: finish,
+        RunFailed: finish,
+        RunCanceled: finish,
+    }

@@ -120,7 +120,7 @@ class Intake:
         prepared = [self._prepare(index, event, now_us) for index, event in enumerate(events)]
         operation = Ingest(
             [(row, [(run, log) for run, _, log in runs]) for _, row, runs in prepared],
-            unique=all(event.id is None for event in events),
+            unique=not any(event.id for event in events),
             window_us=DEDUPLICATION_US,
         )
         result = await self._store(operation)
@@ -129,7 +129,7 @@ class Intake:
             raise EventConflict(
                 f"event {event_id!r} was sent before with other content; an id stands for one event: take a new one"
             )
-        known = set(result.indexes) if isinstance(result, Duplicate) else set()
+        known: set[int] = set(result.indexes) if isinstance(result, Duplicate) else set()
         for index, (_, _, runs) in enumerate(prepared):
             if index not in known:
                 for row, created, _ in runs:

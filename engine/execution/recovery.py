@@ -6,7 +6,7 @@ from typing import Literal
 from durably.engine.errors import ErrorInfo, WorkerLost, qualified_names
 from durably.engine.execution.admission import SUSPECT_AFTER
 from durably.engine.execution.executor import Executor
-from durably.engine.execution.inbox import CancelItem, OutcomeItem, decode_item
+from durably.engine.execution.inbox import CancelItem, decode_item
 from durably.engine.execution.live import LiveRun
 from durably.engine.log.records import AttemptLost, RunUnblocked, StepFailed
 from durably.engine.log.state import RunState, StepState
@@ -48,11 +48,10 @@ def feed_inbox(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> N
             continue
         run.taken.add(row.item)
         item = decode_item(row.body)
-        match item:
-            case CancelItem():
-                executor.cancel(run, (row.item,))
-            case OutcomeItem():
-                run.outcomes[item.step] = item.outcome(row.item)
+        if isinstance(item, CancelItem):
+            executor.cancel(run, (row.item,))
+        else:
+            run.outcomes[item.step] = item.outcome(row.item)
 
 
 def _open(run: LiveRun) -> bool:

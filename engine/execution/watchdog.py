@@ -43,7 +43,7 @@ class Watchdog:
     def _look(self) -> None:
         """On the watchdog's own thread."""
         silent_s = (self._clock.elapsed_us() - self._seen_us) / 1e6
-        frame = sys._current_frames().get(self._thread_id)
+        frame = sys._current_frames().get(self._thread_id)  # pyright: ignore[reportPrivateUsage]  # documented
         if silent_s < PERIOD_S * 1.5 or self._told or frame is None:
             return
         self._told = True

@@ -6,7 +6,7 @@ applies the records it reads, and what lists show is computed from the result, s
 
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -118,7 +118,7 @@ class RunState:
         """Take in the next record of the log."""
         self.seq += 1
         self.at_us = at_us
-        _APPLY[type(record)](self, record, at_us)
+        self._apply[type(record)](self, record, at_us)
 
     # -- what it adds up to
 
@@ -293,29 +293,28 @@ class RunState:
         self._due.clear()
         self.scheduled = self.running = self.retrying = 0
 
-
-_APPLY: dict[type[Any], Callable[[RunState, Any, int], None]] = {
-    RunCreated: RunState._created,
-    RunStarted: RunState._started,
-    BodyStarted: RunState._body_started,
-    BodyFailed: RunState._body_failed,
-    StepScheduled: RunState._scheduled,
-    AttemptStarted: RunState._attempt_started,
-    AttemptFailed: RunState._attempt_failed,
-    AttemptLost: RunState._attempt_lost,
-    StepSucceeded: RunState._step_ended,
-    StepFailed: RunState._step_ended,
-    StepCanceled: RunState._step_canceled,
-    TimerSet: RunState._timer_set,
-    TimerFired: RunState._timer_gone,
-    TimerCanceled: RunState._timer_gone,
-    CancelRequested: RunState._cancel_requested,
-    RunSucceeded: RunState._ended,
-    RunFailed: RunState._ended,
-    RunCanceled: RunState._ended,
-    RunBlocked: RunState._blocked,
-    RunUnblocked: RunState._unblocked,
-}
+    _apply: ClassVar[dict[type[Any], Callable[[Any, Any, int], None]]] = {
+        RunCreated: _created,
+        RunStarted: _started,
+        BodyStarted: _body_started,
+        BodyFailed: _body_failed,
+        StepScheduled: _scheduled,
+        AttemptStarted: _attempt_started,
+        AttemptFailed: _attempt_failed,
+        AttemptLost: _attempt_lost,
+        StepSucceeded: _step_ended,
+        StepFailed: _step_ended,
+        StepCanceled: _step_canceled,
+        TimerSet: _timer_set,
+        TimerFired: _timer_gone,
+        TimerCanceled: _timer_gone,
+        CancelRequested: _cancel_requested,
+        RunSucceeded: _ended,
+        RunFailed: _ended,
+        RunCanceled: _ended,
+        RunBlocked: _blocked,
+        RunUnblocked: _unblocked,
+    }
 
 
 def fold(records: Iterable[tuple[int, Record]]) -> RunState:

@@ -52,7 +52,7 @@ def _hook(event: str, _arguments: tuple[Any, ...]) -> None:
 
 def _importing() -> bool:
     """Whether the call comes from an import statement, which reads files and is no effect of the workflow."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]  # documented
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True

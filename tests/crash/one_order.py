@@ -16,7 +16,6 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession, TraceConfig
@@ -24,8 +23,6 @@ from aiohttp import ClientSession, TraceConfig
 from durably import DurablyError, Engine, Event, current
 from durably.store import Operation, SqliteStore, Store
 from durably.store.runtime import SECOND_US, Clock, SystemClock, Timer
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 from examples.order_fulfilment import fulfil
 
 SPEED = 50

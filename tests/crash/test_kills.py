@@ -27,6 +27,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+PATH = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
 ALL = os.environ.get("DURABLY_ALL_KILLS") == "1"
 WRITES = ("pwrite64", "fdatasync", "fsync", "ftruncate", "unlink")
 SYNCS = ("fdatasync", "fsync")
@@ -53,7 +54,7 @@ class Shop:
         self.url = url
 
     def books(self) -> Any:
-        with urllib.request.urlopen(self.url) as answer:  # noqa: S310 - our own server
+        with urllib.request.urlopen(self.url) as answer:
             return json.load(answer)
 
 
@@ -150,7 +151,7 @@ class Case:
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=os.environ | {"SHOP_URL": self.shop.url, "PYTHONPATH": str(ROOT / "src")},
+            env=os.environ | {"SHOP_URL": self.shop.url, "PYTHONPATH": PATH},
             capture_output=True,
             text=True,
             check=False,
@@ -271,9 +272,7 @@ PARTS = 4
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("kind", ORDERS)
-def test_a_process_killed_at_any_write_loses_nothing(
-    tmp_path: Path, shop: Shop, kind: str, part: int
-) -> None:
+def test_a_process_killed_at_any_write_loses_nothing(tmp_path: Path, shop: Shop, kind: str, part: int) -> None:
     everywhere = places(Case(tmp_path / "undisturbed", shop, ORDERS[kind]))
     struck = 0
     for place in sample(everywhere, part, PARTS, sparse=12):
@@ -316,9 +315,7 @@ def test_a_disk_that_fails_for_good_loses_nothing(tmp_path: Path, shop: Shop) ->
 
 
 def test_reporting_commits_before_they_happened_is_found(tmp_path: Path, shop: Shop) -> None:
-    everywhere = [
-        p for p in places(Case(tmp_path / "undisturbed", shop, ORDERS["shipped"])) if p.call == "pwrite64"
-    ]
+    everywhere = [p for p in places(Case(tmp_path / "undisturbed", shop, ORDERS["shipped"])) if p.call == "pwrite64"]
     found: list[str] = []
     for place in everywhere[len(everywhere) // 2 :: 16]:
         case = Case(tmp_path / str(place.k), shop, ORDERS["shipped"])

@@ -1,0 +1,158 @@
+"""The examples do what they say: under a server and over HTTP, as users run them, and on a virtual clock."""
+
+import shutil
+import sqlite3
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from durably import Event
+from durably.testing import TestEngine
+from examples import hello, order_fulfilment
+from examples.shop import Shop, open_shop
+
+ROOT = Path(__file__).parents[1]
+ORDER = {"id": "o-1", "items": {"apple": 3, "pear": 1}, "cents": 450, "address": "1 Main St"}
+
+Serve = Callable[..., Any]
+
+
+# -- under a server
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the examples and nothing else: they need no checkout."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_hello_outlives_its_process(folder: Path, serve: Serve) -> None:
+    code = folder / "examples/hello.py"
+    code.write_text(code.read_text().replace("sleep(15)", "sleep(1)"))
+    server = serve("examples/hello.py")
+    server.send("app/user.created", {"email": "ada@example.com"})
+    server.kill()
+    run = serve("examples/hello.py").ended_run("onboard")
+    assert (run["status"], run["output"], run["tasks"]) == ("SUCCEEDED", "welcome, ada", 2)
+
+
+def test_a_click_is_recorded_once(folder: Path, serve: Serve) -> None:
+    server = serve("examples/clicks.py")
+    server.send("app/button.clicked", {"button": "buy"})
+    run = server.ended_run("record_click")
+    assert (run["status"], run["tasks"]) == ("SUCCEEDED", 1)
+    with closing(sqlite3.connect(folder / "clicks.db")) as database:
+        clicks = database.execute("SELECT key, button, at FROM clicks").fetchall()
+    assert clicks == [(f"{run['id']}:0/record_click#0", "buy", run["input"]["event"]["ts"].replace("Z", "+00:00"))]
+
+
+@pytest.mark.usefixtures("folder")
+def test_an_order_is_shipped_by_a_shop_that_opens_late(serve: Serve, unused_port: int) -> None:
+    shop = f"http://127.0.0.1:{unused_port}"
+    server = serve("examples:engine", SHOP_URL=shop)
+    server.send("shop/order.placed", ORDER)
+    run = server.ended_run("fulfil")
+    assert (run["status"], run["tasks"]) == ("SUCCEEDED", 4)
+    assert run["output"].startswith("parcel-")
+    errors = [record["error"]["type"] for record in failures(server, run["id"])]
+    assert any(error.endswith("ClientConnectorError") for error in errors), "before the shop opened"
+    assert errors[-1].endswith("ClientResponseError"), "503 for the payment"
+
+
+def failures(server: Any, run_id: str) -> list[Any]:
+    records = server.ask(f"/api/v1/workflow-runs/{run_id}/history")["records"]
+    return [record for record in records if record["type"] == "attempt.failed"]
+
+
+# -- on a virtual clock
+
+
+@pytest.fixture
+async def shop(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Shop]:
+    """The shop in this process, and open."""
+    shop = Shop()
+    async with open_shop(0, shop) as url:
+        monkeypatch.setattr(order_fulfilment, "SHOP", url)
+        yield shop
+
+
+@asynccontextmanager
+async def fulfilling() -> AsyncGenerator[TestEngine]:
+    async with ClientSession() as session, TestEngine([order_fulfilment.fulfil], {ClientSession: session}) as engine:
+        yield engine
+
+
+async def place(engine: TestEngine, **changes: object) -> Any:
+    await engine.send(Event("shop/order.placed", {**ORDER, **changes}))
+    [info] = await engine.list_runs()
+    return await engine.get_run(info.id)
+
+
+async def history_of(run: Any) -> list[tuple[str, str, int]]:
+    kinds = ("attempt.failed", "step.succeeded", "step.failed")
+    return [(each.type, each.get("name"), each.get("attempt")) for each in await run.history() if each.type in kinds]
+
+
+@pytest.mark.anyio
+async def test_the_waits_of_hello_pass_in_no_time() -> None:
+    async with TestEngine([hello.onboard]) as engine:
+        run = await engine.start(hello.onboard, Event("app/user.created", {"email": "ada@example.com"}))
+        before = engine.clock.now()
+        assert await run.result() == "welcome, ada"
+        assert (engine.clock.now() - before).total_seconds() == 15
+
+
+@pytest.mark.anyio
+async def test_an_order_is_paid_at_the_second_attempt(shop: Shop) -> None:
+    async with fulfilling() as engine:
+        run = await place(engine)
+        assert (await run.result()).startswith("parcel-")
+        *reserved, refused, paid, shipped = await history_of(run)
+        assert sorted(reserved) == [("step.succeeded", "reserve", 0)] * 2
+        assert refused == ("attempt.failed", "charge", 0)
+        assert paid == ("step.succeeded", "charge", 1)
+        assert shipped == ("step.succeeded", "ship", 0)
+        assert {book: len(entries) for book, entries in shop.books.items()} == {
+            "reservations": 2,
+            "payments": 1,
+            "parcels": 1,
+        }
+
+
+@pytest.mark.anyio
+async def test_an_order_that_cannot_be_shipped_is_undone(shop: Shop) -> None:
+    async with fulfilling() as engine:
+        run = await place(engine, address="nowhere")
+        assert await run.result() == "canceled: ship failed"
+        attempts = [
+            attempt for kind, name, attempt in await history_of(run) if (kind, name) == ("attempt.failed", "ship")
+        ]
+        assert attempts == [0, 1, 2], "two retries"
+        assert (await run.info()).tasks == 7, "four steps and the undoing of the first three"
+        assert shop.books == {"reservations": {}, "payments": {}, "parcels": {}}
+
+
+@pytest.mark.anyio
+async def test_what_is_sold_out_is_not_asked_for_again_and_the_rest_released(shop: Shop) -> None:
+    async with fulfilling() as engine:
+        run = await place(engine, items={"apple": 1, "unicorn": 1})
+        assert await run.result() == "canceled: reserve failed"
+        assert ("step.failed", "reserve", 0) in await history_of(run), "409 is no reason to try again"
+        assert shop.books["reservations"] == {}
+
+
+@pytest.mark.anyio
+async def test_restarts_change_nothing(shop: Shop) -> None:
+    async with fulfilling() as engine:
+        run = await place(engine)
+        for _ in range(2):  # a third would be one too many, if all were to hit the same step
+            await engine.restart()
+            await engine.clock.advance(1)
+        assert (await run.result()).startswith("parcel-")
+        assert (await run.info()).tasks == 4
+        assert [len(shop.books[book]) for book in ("reservations", "payments", "parcels")] == [2, 1, 1]
