@@ -40,7 +40,7 @@ class Gate:
 class Connection(web.RequestHandler):
     """aiohttp's connection with deadlines for headers and for reading the answer, and errors in our shape."""
 
-    __slots__ = ("_admitted", "_gate", "_head_timer", "_stall_timer", "_unread")
+    __slots__ = ("_admitted", "_gate", "_head_timer", "_stall_timer", "_unread", "_wire")
 
     def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, gate: Gate) -> None:
         options: dict[str, Any] = {
@@ -51,6 +51,8 @@ class Connection(web.RequestHandler):
         super().__init__(server, loop=loop, **options)
         self._gate = gate
         self._admitted = False
+        self._wire: asyncio.Transport | None = None
+        """The transport, also after aiohttp has closed and forgotten it while there is something left to send."""
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unread = 0
@@ -58,13 +60,15 @@ class Connection(web.RequestHandler):
     # -- a connection's life
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         if self._gate.full:
-            assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type
             transport.write(BUSY)
             transport.close()
             return
         self._gate.open += 1
         self._admitted = True
+        self._wire = transport
+        transport.set_write_buffer_limits(high=0)  # `pause_writing` for whatever the client leaves unread
         super().connection_made(transport)
         self._await_head()
 
@@ -73,6 +77,7 @@ class Connection(web.RequestHandler):
             self._gate.open -= 1
             self._admitted = False
         self._stop_timers()
+        self._wire = None
         super().connection_lost(exc)
 
     def _stop_timers(self) -> None:
@@ -83,8 +88,8 @@ class Connection(web.RequestHandler):
 
     def _abort(self) -> None:
         """Close without waiting for what the client has not read."""
-        if self.transport is not None:
-            self.transport.abort()
+        if self._wire is not None:
+            self._wire.abort()
 
     # -- the headers of a request
 
@@ -127,7 +132,7 @@ class Connection(web.RequestHandler):
         self._stall_timer = self._loop.call_later(self._gate.limits.stalled_s, self._check_progress)
 
     def _buffered(self) -> int:
-        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+        return 0 if self._wire is None else self._wire.get_write_buffer_size()
 
     # -- errors that no handler answers
 
@@ -145,9 +150,7 @@ class Connection(web.RequestHandler):
             raise ConnectionError("the answer had begun already")
         if status < 500:  # noqa: PLR2004 - client errors end here
             first_line = (message or str(exc)).strip().partition("\n")[0].rstrip(":")
-            problem = Problem(
-                status, "malformed_request", f"this is not a request in HTTP/1.1: {first_line[:300]}"
-            )
+            problem = Problem(status, "malformed_request", f"this is not a request in HTTP/1.1: {first_line[:300]}")
         else:
             log.error("http.failed", method=request.method, path=request.path, exc_info=exc)
             detail = "something went wrong in the server; its log says what"

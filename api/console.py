@@ -13,7 +13,16 @@ from rich.console import Console
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
-__all__ = ["clean", "clock_time", "error_console", "how_long", "local_time", "output_console", "set_up_logs"]
+__all__ = [
+    "clean",
+    "clock_time",
+    "error_console",
+    "how_long",
+    "local_time",
+    "one_line",
+    "output_console",
+    "set_up_logs",
+]
 
 PIPE_WIDTH = 200
 """Columns where nobody looks: what reads a pipe wants whole ids, not a layout."""
@@ -48,6 +57,12 @@ def _console(*, stderr: bool, kind: type[Console] = Console) -> Console:
 def clean(text: str) -> str:
     """Text of others, without what would steer the terminal."""
     return text.translate(_CONTROLS)
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """The same on one line, cut where it gets too long."""
+    line = " ⏎ ".join(clean(text).splitlines())
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 # -- times
@@ -118,3 +133,4 @@ def set_up_logs(*, as_json: bool, tell: Callable[[str, MutableMapping[str, Any]]
         )
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # the reload tells what has changed

@@ -35,7 +35,7 @@ class Problem(Exception):  # noqa: N818 - it is an answer as much as an error, a
     pointer into the body) or `parameter` (a query parameter) says where. `close` ends the connection then.
     """
 
-    def __init__(  # noqa: PLR0913 - one for each member of an error object
+    def __init__(
         self,
         status: int,
         code: str,

@@ -78,9 +78,7 @@ def _check_kind(headers: Mapping[str, str]) -> None:
     if media_type.startswith("application/cloudevents") or "ce-specversion" in headers:
         raise NotBuilt("receiving CloudEvents")
     if media_type.startswith("multipart/"):
-        raise Problem(
-            415, "unsupported_media_type", f"the Content-Type is {media_type!r}; send {JSON}", close=True
-        )
+        raise Problem(415, "unsupported_media_type", f"the Content-Type is {media_type!r}; send {JSON}", close=True)
 
 
 async def _parse_array(body: bytes) -> list[Event[Any]]:

@@ -59,6 +59,4 @@ def _check_accept(request: web.Request) -> None:
     wanted = [each.strip() for each in accept.split(",")]
     ours = [each.partition(";")[2].strip() for each in wanted if each.startswith(JSON_API)]
     if not any(parameters == "" or parameters.startswith(("profile=", "q=")) for parameters in ours):
-        raise Problem(
-            406, "not_acceptable", f"{JSON_API} has no parameter but profile here: {accept[:200]!r}"
-        )
+        raise Problem(406, "not_acceptable", f"{JSON_API} has no parameter but profile here: {accept[:200]!r}")

@@ -25,7 +25,7 @@ class Interval(NamedTuple):
     until_us: int | None = None
 
 
-_INTERVAL = re.compile(r"([\[(])\s*([^,\s]+)\s*,\s*([^,\s]+)\s*([\])])")
+_INTERVAL = re.compile(r"([\[(])([^,]+),([^,]+)([\])])")
 _time = msgspec.json.Decoder(datetime).decode
 
 
@@ -51,8 +51,7 @@ class ListQuery:
         text = self._single(parameter)
         if text is None:
             return Interval()
-        # A client that forgets to write + as %2B sends a space.
-        found = _INTERVAL.fullmatch(text.strip().replace(" ", "+") if text.count("T") else text)
+        found = _INTERVAL.fullmatch(text)
         try:
             if found is None:
                 raise ValueError(text)
@@ -76,7 +75,7 @@ class ListQuery:
         text = self._single("page[size]")
         if text is None:
             return PAGE
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE):
+        if not (re.fullmatch("[0-9]{1,3}", text) and 1 <= int(text) <= MAX_PAGE):
             raise _bad("page[size]", f"page[size] is {text[:100]!r}; it is a number from 1 to {MAX_PAGE}")
         return int(text)
 
@@ -86,9 +85,7 @@ class ListQuery:
         if text is None:
             return None
         if not re.fullmatch(r"[0-9a-f]{1,15}", text):
-            raise _bad(
-                "page[after]", f"page[after] is {text[:100]!r}; take it from links.next of the page before"
-            )
+            raise _bad("page[after]", f"page[after] is {text[:100]!r}; take it from links.next of the page before")
         return int(text, 16)
 
     def done(self) -> None:
@@ -115,9 +112,10 @@ def _split(texts: Iterable[str]) -> Iterable[str]:
 
 
 def _bound(text: str, beyond: bool) -> int | None:
+    text = text.strip()
     if text == "*":
         return None
-    at: Any = _time(msgspec.json.encode(text))
+    at: Any = _time(msgspec.json.encode(text.replace(" ", "+")))  # who does not write %2B for + sends a space
     return to_us(at) + beyond
 
 

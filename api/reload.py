@@ -39,7 +39,8 @@ class Watch:
 
 async def _next_changes(folder: Path) -> list[Path]:
     changes: set[tuple[watchfiles.Change, str]]
-    async for changes in watchfiles.awatch(folder, watch_filter=watchfiles.PythonFilter()):
+    # pyright does not know the types of trio, which its stop_event may be of
+    async for changes in watchfiles.awatch(folder, watch_filter=watchfiles.PythonFilter()):  # pyright: ignore[reportUnknownMemberType]
         return sorted({Path(path) for _, path in changes})
     return []
 

@@ -22,9 +22,7 @@ _ALWAYS = CIMultiDict(
 )
 
 
-def respond(
-    body: bytes, media_type: str, status: int = 200, headers: Mapping[str, str] | None = None
-) -> web.Response:
+def respond(body: bytes, media_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A response that no browser takes for anything else, frames, stores or hands to another site."""
     complete = _ALWAYS.copy()
     complete["Content-Type"] = media_type

@@ -99,9 +99,7 @@ class Runs:
         """Ask for the run to be canceled; 409 if it had ended."""
         run = await self._find(request)
         if not await run.cancel():
-            raise Problem(
-                409, "conflict", f"run {run.id!r} has ended {await run.status()}; it cannot be canceled"
-            )
+            raise Problem(409, "conflict", f"run {run.id!r} has ended {await run.status()}; it cannot be canceled")
         return run_document(request, await run.info())
 
     async def rerun(self, request: web.Request) -> web.Response:

@@ -68,13 +68,11 @@ async def serve(
     runner = web.AppRunner(make_app(engine, limits), handle_signals=False, shutdown_timeout=limits.stop_s)
     await runner.setup()
     server = runner.server
-    assert server is not None  # noqa: S101 - narrows the type
+    assert server is not None
     loop = asyncio.get_running_loop()
     gate = Gate(limits)
     try:
-        listener = await loop.create_server(
-            lambda: Connection(server, loop, gate), host, port, backlog=BACKLOG
-        )
+        listener = await loop.create_server(lambda: Connection(server, loop, gate), host, port, backlog=BACKLOG)
     except OSError as error:
         await runner.cleanup()
         raise DurablyError(

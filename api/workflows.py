@@ -85,9 +85,7 @@ class Workflows:
         return run_document(request, await run.info(), HTTPStatus.CREATED)
 
     def _find(self, request: web.Request) -> Registered:
-        _ = (
-            self._engine.core
-        )  # an engine that does not run is no reason to say that there is no such workflow
+        _ = self._engine.core  # an engine that does not run is no reason to say that there is no such workflow
         try:
             return self._engine.registered(request.match_info["name"])
         except DurablyError as error:

@@ -83,6 +83,7 @@ class Program:
 
     def ended_run(self, workflow: str) -> Any:
         """The attributes of the one run of a workflow, with its id, once it has ended."""
+        found: list[Any] = []
         for _ in range(400):
             found = self.ask(f"/api/v1/workflow-runs?filter[workflow]={workflow}")["data"]
             if found and found[0]["attributes"]["finished_at"] is not None:
@@ -119,9 +120,9 @@ def start_program(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def serve(start_program: Start) -> Start:
     """Start `durably serve TARGET`; a server that is started again takes the same port and the same store."""
-    port = free_port()
+    same_port = free_port()
 
-    def start(target: str, **env: str) -> Program:
+    def start(target: str, port: int = same_port, **env: str) -> Program:
         if installed := os.environ.get("DURABLY"):  # where .ci/run tries a wheel
             command = [installed]
         else:

@@ -10,7 +10,7 @@ import msgspec
 from rich.text import Text
 
 from durably import DurablyError, Engine
-from durably.api.commands.command import say, show_error
+from durably.api.commands.command import show_error
 from durably.api.commands.feed import Feed
 from durably.api.server import DEFAULT_HOST, DEFAULT_PORT, HttpServer
 from durably.api.target import Definition, Target
@@ -41,15 +41,15 @@ class Announcer:
 
     def leaving(self) -> None:
         """Say what is waited for."""
-        self._feed.flush()
         running = self._engine.core.executor.attempts.running
         if not running:
-            say("stopping")
+            self._feed.announce("stopping", "stopping")
             return
         steps = "the step that runs" if running == 1 else f"the {running:,} steps that run"
-        say(
+        self._feed.announce(
+            "stopping",
             f"stopping: {steps} may take {self._engine.settings.drain_timeout:g} s to end. "
-            "A second signal (Ctrl-C) stops at once; nothing is lost."
+            "A second signal (Ctrl-C) stops at once; nothing is lost.",
         )
 
     def failed(self, reason: BaseException) -> None:

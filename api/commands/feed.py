@@ -13,7 +13,8 @@ from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from durably.api.console import clean, clock_time, how_long
+from durably.api.commands.command import say
+from durably.api.console import clean, clock_time, how_long, one_line
 from durably.engine.execution.live import LiveRun
 from durably.engine.log.records import (
     AttemptFailed,
@@ -94,7 +95,8 @@ def tell(  # noqa: PLR0911 - one answer for each kind of record
             text = f"step {record.name}: attempt {record.attempt} was lost ({record.reason}), and starts again"
             return "lost", text
         case StepFailed():
-            return "failed step", f"step {record.name}, after {record.attempt + 1} attempts: {record.error}"
+            tries = "1 attempt" if record.attempt == 0 else f"{record.attempt + 1} attempts"
+            return "failed step", f"step {record.name}, after {tries}: {record.error}"
         case BodyFailed():
             wait = how_long((to_us(record.retry_at) - now_us) / SECOND_US)
             again = f"retry {record.attempt + 1} of {record.max_retries} in {wait}"
@@ -182,6 +184,14 @@ class Feed:
             self._console.file.write(text)
             self._console.file.flush()
 
+    def announce(self, kind: str, text: str) -> None:
+        """Something about the process itself; people find it beside the output."""
+        self.flush()
+        if self.as_json:
+            self.write_json({"kind": kind, "text": text})
+        else:
+            say(text)
+
     def write(self, text: RenderableType) -> None:
         """Something for people."""
         self._console.print(text, soft_wrap=True)
@@ -213,12 +223,11 @@ def _workflow(run: LiveRun) -> str:
 
 def _line(happening: Happening) -> Text:
     sign, style = SIGNS[happening.kind]
-    text = clean(happening.text).replace("\n", " ⏎ ")
     return Text.assemble(
         (f"{clock_time(happening.at)}  ", "dim"),
         (f"{sign} ", style),
         (f"{happening.workflow}  ", "bold"),
         (f"{happening.run}  ", "dim"),
         (happening.kind, style),
-        f"  {text if len(text) <= 2 * SHOWN else text[: 2 * SHOWN] + '…'}",
+        f"  {one_line(happening.text)}" if happening.text else "",
     )

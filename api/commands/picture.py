@@ -8,7 +8,7 @@ from rich.text import Text
 
 from durably import RunInfo
 from durably.api.commands.timeline import Row, Segment
-from durably.api.console import clean, clock_time, how_long, local_time
+from durably.api.console import clean, clock_time, how_long, local_time, one_line
 
 __all__ = ["STATUS_STYLES", "draw", "head"]
 
@@ -122,7 +122,7 @@ def draw(rows: Sequence[Row], began: datetime, end: datetime, now: datetime) -> 
         )
         for note in row.notes:
             due = "" if note.due_at is None else f" · tried again at {clock_time(note.due_at)}"
-            yield Text(f"{'':15}{'':{width}}  {clock_time(note.at)} {clean(note.text)}{due}", "red dim")
+            yield Text(f"{'':15}{'':{width}}  {clock_time(note.at)} {one_line(note.text)}{due}", "red dim")
 
 
 def _seconds(row: Row, end: datetime) -> float:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Protocol
 from durably import Engine
 from durably.api.limits import LIMITS
 from durably.api.server import HttpServer, serve
+from durably.store.runtime import SECOND_US, SystemClock
 
 __all__ = ["Announcer", "Ending", "Stopping", "end_process", "host", "run_to_end"]
 
@@ -29,6 +30,10 @@ LAST_ANSWERS_S = 1.0
 """How long requests under way may take once the engine has drained."""
 BEYOND_S = 1.7
 """How long the end may take beyond the drain before it is forced."""
+
+
+SAME_US = SECOND_US // 2
+"""Signals that come together are one: `timeout`, make and a terminal send it to the group and to the process."""
 
 
 class Ending(Enum):
@@ -67,7 +72,8 @@ class Stopping:
     def __init__(self, drain_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._drain_s = drain_s
-        self._signaled = False
+        self._clock = SystemClock()
+        self._signaled_us: int | None = None
         self.ending: Ending | None = None
         self.asked: asyncio.Future[None] = self._loop.create_future()
         self.last_resort: Callable[[], object] = lambda: end_process(1)
@@ -88,9 +94,12 @@ class Stopping:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._signaled:
-            os._exit(128 + number)
-        self._signaled = True
+        now_us = self._clock.elapsed_us()
+        if self._signaled_us is not None:
+            if now_us - self._signaled_us > SAME_US:
+                os._exit(128 + number)
+            return
+        self._signaled_us = now_us
         self.force_in(self._drain_s + BEYOND_S)  # here, since the loop may never come to what follows
         self._loop.call_soon_threadsafe(self.ask, Ending.ASKED)
 

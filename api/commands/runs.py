@@ -13,7 +13,7 @@ from durably.api.commands.command import Command, option, print_json, say
 from durably.api.commands.picture import STATUS_STYLES, draw, head
 from durably.api.commands.source import Server, open_source, reading
 from durably.api.commands.timeline import timeline
-from durably.api.console import clean, how_long, local_time, output_console
+from durably.api.console import how_long, local_time, one_line, output_console
 from durably.api.remote import RunFilter
 from durably.engine.log.records import from_us
 from durably.store.runtime import SystemClock
@@ -77,7 +77,7 @@ def _table(found: Sequence[RunInfo]) -> Table:
         status = Text(info.status, STATUS_STYLES[info.status])
         if info.phase is not None:
             status.append(f" {info.phase}", "bold magenta" if info.phase == "blocked" else "dim")
-        why = "" if info.error is None else clean(str(info.error)).partition("\n")[0]
+        why = "" if info.error is None else one_line(str(info.error))
         table.add_row(
             info.id,
             info.workflow,

@@ -12,7 +12,7 @@ import click
 from durably import Engine, NotBuilt
 from durably.api import target as targets
 from durably.api.commands.announce import Announcer
-from durably.api.commands.command import Command, json_option, option, say, show_error
+from durably.api.commands.command import Command, json_option, option, show_error
 from durably.api.commands.feed import Feed
 from durably.api.commands.process import Ending, Stopping, end_process, host, run_to_end
 from durably.api.console import output_console, set_up_logs
@@ -109,15 +109,15 @@ def dev(target: str, **options: Any) -> None:
         engine = hosting.engine(found, environment="development", drain_timeout=DEV_DRAIN_S)
     except BrokenTarget as error:
         show_error(error)
-        say(f"process {os.getpid()} waits for a change in {error.folder}")
-        run_to_end(_wait(watch, error.folder), execute_again)
+        hosting.feed.announce("waiting", f"process {os.getpid()} waits for a change in {error.folder}")
+        run_to_end(_wait(hosting.feed, watch, error.folder), execute_again)
     run_to_end(_serve(hosting, found, engine, watch), execute_again)
 
 
 async def _serve(hosting: Hosting, found: Target, engine: Engine, watch: Watch | None = None) -> Stopping:
     stopping = Stopping(engine.settings.drain_timeout)
     if watch is not None:
-        _reload_on(watch.changed(found.folder), stopping)
+        _reload_on(watch.changed(found.folder), stopping, hosting.feed)
     watched = None if watch is None else found.folder
     await host(engine, hosting.address, stopping, Announcer(found, engine, hosting.feed, watched))
     hosting.feed.flush()
@@ -126,17 +126,17 @@ async def _serve(hosting: Hosting, found: Target, engine: Engine, watch: Watch |
     return stopping
 
 
-async def _wait(watch: Watch, folder: Path) -> Stopping:
+async def _wait(feed: Feed, watch: Watch, folder: Path) -> Stopping:
     stopping = Stopping(0)
-    _reload_on(watch.changed(folder), stopping)
+    _reload_on(watch.changed(folder), stopping, feed)
     await stopping.asked
     return stopping
 
 
-def _reload_on(change: Awaitable[Sequence[Path]], stopping: Stopping) -> None:
+def _reload_on(change: Awaitable[Sequence[Path]], stopping: Stopping, feed: Feed) -> None:
     async def reload() -> None:
         changed = await change
-        say(f"{', '.join(file.name for file in changed)} changed")
+        feed.announce("changed", f"{', '.join(file.name for file in changed)} changed")
         stopping.last_resort = execute_again
         stopping.ask(Ending.RELOAD)
 

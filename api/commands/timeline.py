@@ -7,7 +7,7 @@ from typing import Any, Literal
 from msgspec import Struct, field
 
 from durably import History
-from durably.engine.log.history import HistoryRecord
+from durably.replay import HistoryRecord
 
 __all__ = ["Note", "Row", "Segment", "timeline"]
 

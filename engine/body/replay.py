@@ -4,12 +4,17 @@ What is compared is a step's identity and the digest of its arguments, a timer's
 ended (DESIGN rule 7). The order of commands within one group is not: their identities say which is which.
 """
 
+from asyncio import CancelledError
 from collections.abc import Generator, Sequence
+from traceback import walk_tb
 from typing import NamedTuple
 
+import msgspec
+
 from durably.engine.body.instance import Beginning, Instance, Runnable, Undecodable
-from durably.engine.errors import NondeterminismError
+from durably.engine.errors import NondeterminismError, qualified_name
 from durably.engine.log.grammar import Group, Incarnation
+from durably.engine.log.limits import HistoryTooLong
 from durably.engine.log.records import (
     ENDS,
     AttemptStarted,
@@ -25,6 +30,7 @@ from durably.engine.log.records import (
     from_us,
     type_name,
 )
+from durably.engine.values.codec import encode_result
 
 __all__ = ["Mismatch", "match", "replay"]
 
@@ -35,6 +41,8 @@ class Mismatch(NamedTuple):
     kind: str
     expected: Command | None
     got: Command | None
+    outcome: bytes | BaseException | None = None
+    """What the body came to, where that is the difference."""
 
 
 def replay(runnable: Runnable, beginning: Beginning, incarnation: Incarnation) -> Generator[None, None, Instance]:
@@ -64,6 +72,8 @@ def replay(runnable: Runnable, beginning: Beginning, incarnation: Incarnation) -
 def match(recorded: Sequence[Command], got: Sequence[Command], instance: Instance) -> Mismatch | None:
     """The first difference between what the history holds and what the code did, or None."""
     end = recorded[-1] if recorded and type(recorded[-1]) in ENDS else None
+    if isinstance(end, RunFailed) and end.error.type == TOO_LONG:
+        return None  # the engine ended the run, whatever the code did then
     expected = recorded[:-1] if end is not None else recorded
     if len(expected) != len(got) or any(map(_differs, expected, got)):
         difference = _difference(expected, got)
@@ -123,14 +133,32 @@ def _difference(expected: Sequence[Command], got: Sequence[Command]) -> Mismatch
 
 
 def _ended_otherwise(end: Command, instance: Instance) -> Mismatch | None:
-    how = instance.how_it_ended()
-    if isinstance(end, RunSucceeded):
-        same = isinstance(how, bytes) and how == bytes(end.output)
-    elif isinstance(end, RunFailed | BodyFailed):
-        same = isinstance(how, str) and how == end.error.type
-    else:
-        same = isinstance(end, RunCanceled) and isinstance(how, str)
-    return None if same else Mismatch("ended otherwise", end, None)
+    outcome = _outcome(instance)
+    match end:
+        case RunSucceeded():
+            same = isinstance(outcome, bytes) and _is_same(bytes(end.output), outcome)
+        case RunFailed() | BodyFailed():
+            same = qualified_name(type(outcome)) == end.error.type
+        case _:
+            same = isinstance(outcome, CancelledError)
+    return None if same else Mismatch("ended otherwise", end, None, outcome)
+
+
+def _outcome(instance: Instance) -> bytes | BaseException:
+    """What the body came to: its result, encoded, or what it raised."""
+    try:
+        return encode_result(instance.result())
+    except BaseException as error:  # noqa: BLE001 - whatever the body raised is its end
+        return error
+
+
+def _is_same(recorded: bytes, got: bytes) -> bool:
+    """Whether both are JSON of one result: an exported one is indented, a set has another order in each process."""
+    return recorded == got or sorted(_compact(recorded)) == sorted(got)
+
+
+def _compact(raw: bytes) -> bytes:
+    return msgspec.json.format(raw, indent=-1)
 
 
 # -- telling about it
@@ -158,6 +186,7 @@ def _report(instance: Instance, group: Group, mismatch: Mismatch | None, problem
     return "\n".join(lines)
 
 
+TOO_LONG = qualified_name(HistoryTooLong)
 _EXPLANATION = {
     "missing": "the code no longer does something that the history holds",
     "extra": "the code does something that the history does not hold",
@@ -175,9 +204,8 @@ def _describe(command: Command | None) -> str:
         case None:
             return "nothing more"
         case AttemptStarted() | StepScheduled():
-            arguments = bytes(command.input).decode()
             where = f", called at {command.line}" if command.line else ""
-            return f"step {command.name!r} ({command.step}) with {arguments[:200]}{where}"
+            return f"step {command.name!r} ({command.step}) with {_shown(bytes(command.input))}{where}"
         case StepCanceled():
             return f"cancel of step {command.name!r} ({command.step})"
         case TimerSet():
@@ -185,7 +213,7 @@ def _describe(command: Command | None) -> str:
         case TimerCanceled():
             return f"cancel of timer {command.timer}"
         case RunSucceeded():
-            return f"the run succeeded with {bytes(command.output).decode()[:200]}"
+            return f"the run succeeded with {_shown(bytes(command.output))}"
         case RunFailed() | BodyFailed():
             return f"the body failed with {command.error.type}: {command.error.message[:200]}"
         case RunCanceled():
@@ -197,10 +225,22 @@ def _got(mismatch: Mismatch, instance: Instance) -> str:
         return _describe(mismatch.got)
     if not instance.ended:
         return "the body waits for something else" if mismatch.kind != "extra" else "more"
-    how = instance.how_it_ended()
-    if isinstance(how, bytes):
-        return f"the body returned {how.decode()[:200]}"
-    return f"the body raised {how}"
+    outcome = mismatch.outcome or _outcome(instance)
+    if isinstance(outcome, bytes):
+        return f"the body returned {_shown(outcome)}"
+    return f"the body raised {qualified_name(type(outcome))}: {str(outcome)[:200]}{_place(outcome)}"
+
+
+def _shown(raw: bytes) -> str:
+    return _compact(raw).decode()[:200]
+
+
+def _place(error: BaseException) -> str:
+    """The innermost frame that an error came through and that is neither ours nor asyncio's."""
+    for frame, line in reversed(list(walk_tb(error.__traceback__))):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in {"asyncio", "durably"}:
+            return f", in {frame.f_code.co_qualname} ({frame.f_code.co_filename}:{line})"
+    return ""
 
 
 def _cause(instance: Instance) -> str:

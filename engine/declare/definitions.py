@@ -77,11 +77,17 @@ class Definition(ABC, Generic[P, R]):
         """From the JSON of a result to what the function is annotated to return."""
         return self.signature.decode_result
 
-    def policy(self, default: RetryPolicy) -> RetryPolicy:
-        """The retry policy that holds; `default` is the one that holds where this says nothing."""
+    def policy(self, default: RetryPolicy, inherited: RetryPolicy | None = None) -> RetryPolicy:
+        """The retry policy that holds.
+
+        `default` is the engine's, and `retries=n` is that one with n. `inherited` is what holds where this says nothing:
+        a workflow's policy for its steps.
+        """
         if self.retry is not None:
             return self.retry
-        return default if self.retries is None else default.with_retries(self.retries)
+        if self.retries is not None:
+            return default.with_retries(self.retries)
+        return inherited or default
 
     def _with(self, **changes: Any) -> Self:
         copy = object.__new__(type(self))

@@ -19,7 +19,7 @@ class Registered:
     A step with a trigger is an implicit workflow of its name that awaits it once (DESIGN section 3).
     """
 
-    __slots__ = ("code", "definition", "fn", "name", "retry", "signature", "step_default", "triggers", "version")
+    __slots__ = ("_default", "_inherited", "code", "definition", "fn", "name", "retry", "signature", "triggers", "version")
 
     def __init__(self, definition: Workflow[..., Any] | Step[..., Any], default: RetryPolicy) -> None:
         self.definition = definition
@@ -35,7 +35,12 @@ class Registered:
         is_step = isinstance(definition, Step)
         # The implicit workflow around a step has nothing of its own to retry.
         self.retry = RetryPolicy.NEVER if is_step else definition.policy(default)
-        self.step_default = default if is_step else self.retry
+        self._default = default
+        self._inherited = default if is_step else self.retry
+
+    def step_policy(self, step: Step[..., Any]) -> RetryPolicy:
+        """The policy of a step that is called in this workflow."""
+        return step.policy(self._default, self._inherited)
 
     def body(self, created: RunCreated, event: Event[Any] | None) -> Coroutine[Any, Any, Any]:
         """The body, called with a run's recorded input. Raises `InvalidInput` when that misses its annotations."""

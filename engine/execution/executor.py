@@ -289,7 +289,7 @@ class Executor:
 
     def _policy(self, run: LiveRun, step: Step[..., Any]) -> RetryPolicy:
         assert run.registered is not None
-        return step.policy(run.registered.step_default)
+        return run.registered.step_policy(step)
 
     def attempt_ended(self, attempt: Attempt, value: Any, error: BaseException | None) -> None:
         """A body has come to its end: put its outcome in the log and drive the workflow on."""

@@ -95,8 +95,8 @@ class Loaded(NamedTuple):
 def read_log(run_id: str, rows: Sequence[LogRow]) -> Loaded:
     """Read a run's log: its state, and what replay needs."""
     entries = [Entry(row.seq, row.at_us, decode_record(row.body)) for row in rows]
+    incarnations = parse(entries).incarnations  # first, because it says what is wrong with a damaged log
     state = fold((entry.at_us, entry.record) for entry in entries)
-    incarnations = parse(entries).incarnations
     if not incarnations or state.created is None:
         return Loaded(state, None, None, None)
     first = incarnations[0].groups[0]

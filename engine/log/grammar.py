@@ -85,8 +85,17 @@ class Incarnation(Struct):
     @property
     def ended(self) -> bool:
         """Whether its body has returned or raised."""
+        return type(self._last) in ENDS
+
+    @property
+    def is_retried(self) -> bool:
+        """Whether its body has raised and is to be executed again."""
+        return isinstance(self._last, BodyFailed)
+
+    @property
+    def _last(self) -> Command | None:
         commands = self.groups[-1].commands
-        return bool(commands) and type(commands[-1]) in ENDS
+        return commands[-1] if commands else None
 
 
 class Log(Struct):
@@ -100,33 +109,77 @@ def parse(entries: Sequence[Entry]) -> Log:
     """Read a log. Raises `BadHistory` with the place where it stops making sense."""
     if not entries or not isinstance(entries[0].record, RunCreated):
         raise BadHistory("a history begins with run.created; this one does not, so its beginning is missing")
-    log = Log(entries[0].record, [])
-    seen: set[str] = set()
-    group: Group | None = None
-    for index, (seq, at_us, record) in enumerate(entries[1:], 2):
-        if seq != index:
-            raise BadHistory(f"record {index} is missing: the history goes on with seq {seq}")
-        kind = type(record)
+    if entries[0].seq != 1:
+        raise BadHistory(f"record 1 is missing: the history begins with seq {entries[0].seq}")
+    reader = _Reader(entries[0].record, entries)
+    for index, entry in enumerate(entries[1:], 2):
+        if entry.seq != index:
+            raise BadHistory(f"record {index} is missing: the history goes on with seq {entry.seq}")
+        reader.read(entry)
+    return reader.log
+
+
+class _Reader:
+    """Reads one record after the other into incarnations and groups."""
+
+    __slots__ = ("_entries", "_group", "_seen", "log")
+
+    def __init__(self, created: RunCreated, entries: Sequence[Entry]) -> None:
+        self.log = Log(created, [])
+        self._entries = entries
+        self._group: Group | None = None
+        self._seen: set[str] = set()
+
+    def read(self, entry: Entry) -> None:
+        kind = type(entry.record)
+        if kind is RunCreated:
+            raise _nonsense(entry, "is in the middle of the history")
         if kind in NOTES:
-            continue
+            return
         if kind in INPUTS:
-            group = Group(seq, at_us, record, [])  # type: ignore[arg-type]  # INPUTS holds just these types
-            if isinstance(record, RunStarted | BodyStarted):
-                seen = set()
-                log.incarnations.append(Incarnation([group], carry_over(log.incarnations, entries[: index - 1])))
-            elif log.incarnations and not log.incarnations[-1].ended:
-                log.incarnations[-1].groups.append(group)
-            elif not isinstance(record, CancelRequested):
-                raise BadHistory(f"record {seq}, {type_name(record)}, came while no body was running")
-            continue
+            self._input(entry)
+        else:
+            self._command(entry)
+
+    def _input(self, entry: Entry) -> None:
+        incarnations, record = self.log.incarnations, entry.record
+        running = bool(incarnations) and not incarnations[-1].ended
+        self._group = group = Group(entry.seq, entry.at_us, record, [])  # type: ignore[arg-type]  # read() looked
+        if isinstance(record, RunStarted | BodyStarted):
+            self._check_beginning(entry, running=running)
+            self._seen = set()
+            carry = carry_over(incarnations, self._entries[: entry.seq - 1])
+            incarnations.append(Incarnation([group], carry))
+        elif running:
+            incarnations[-1].groups.append(group)
+        elif not isinstance(record, CancelRequested):
+            raise _nonsense(entry, "came while no body was running")
+
+    def _check_beginning(self, entry: Entry, *, running: bool) -> None:
+        incarnations, again = self.log.incarnations, isinstance(entry.record, BodyStarted)
+        if running:
+            raise _nonsense(entry, "came while a body was running")
+        if not incarnations:
+            if again:
+                raise _nonsense(entry, "came before run.started")
+        elif not (again and incarnations[-1].is_retried):
+            raise _nonsense(entry, "came after the run's end")
+
+    def _command(self, entry: Entry) -> None:
+        record, group = entry.record, self._group
         if group is None:
-            raise BadHistory(f"record {seq}, {type_name(record)}, is a command without an input before it")
+            raise _nonsense(entry, "is a command without an input before it")
+        if group.commands and type(group.commands[-1]) in ENDS:
+            raise _nonsense(entry, "came after the body's end")
         if isinstance(record, AttemptStarted | StepScheduled):
-            if record.step in seen:
-                continue
-            seen.add(record.step)
+            if record.step in self._seen:
+                return  # a further attempt: a note
+            self._seen.add(record.step)
         group.commands.append(record)  # type: ignore[arg-type]  # what is neither note nor input is a command
-    return log
+
+
+def _nonsense(entry: Entry, why: str) -> BadHistory:
+    return BadHistory(f"record {entry.seq}, {type_name(entry.record)}, {why}")
 
 
 def carry_over(earlier: Sequence[Incarnation], entries: Iterable[Entry]) -> Carry:

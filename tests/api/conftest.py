@@ -170,9 +170,7 @@ async def launch() -> AsyncIterator[Launch]:
     """Starts a server in front of an engine, by default one on memory://; both end with the test."""
     async with AsyncExitStack() as exits:
 
-        async def start(
-            engine: Engine | None = None, *, store: str = "memory://", limits: Limits = LIMITS
-        ) -> Api:
+        async def start(engine: Engine | None = None, *, store: str = "memory://", limits: Limits = LIMITS) -> Api:
             if engine is None:
                 engine = Engine(store, workflows=WORKFLOWS, drain_timeout=0)
             await exits.enter_async_context(engine)

@@ -83,9 +83,7 @@ async def test_json_is_taken_whatever_it_is_called(api: Any, content_type: str |
     """curl -d calls everything a form."""
     headers = {"Content-Type": content_type} if content_type else {}
     body = json.dumps(CREATED).encode()
-    assert (
-        await api.post("/e/k", data=body, headers=headers, skip_auto_headers=["Content-Type"])
-    ).status == 200
+    assert (await api.post("/e/k", data=body, headers=headers, skip_auto_headers=["Content-Type"])).status == 200
 
 
 # -- idempotency
@@ -243,9 +241,7 @@ async def test_an_event_may_take_512_kib(api: Any, body: bytes, status: int) -> 
 
 async def test_an_event_that_is_too_large_is_named_in_its_array(api: Any) -> None:
     body = b"[%s,%s]" % (event_of(100), event_of(512 * 1024 + 1))
-    assert (
-        (await api.post("/e/k", data=body)).json["error"].startswith("event 1: the event takes 524,289 bytes")
-    )
+    assert (await api.post("/e/k", data=body)).json["error"].startswith("event 1: the event takes 524,289 bytes")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`/api/v1/workflow-runs`."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -97,6 +98,19 @@ async def test_any_run_id_has_an_address(api: Any, run_id: str) -> None:
     assert b'"id":"%s"' % run_id.encode() in await api.raw(head.encode())
 
 
+@pytest.mark.parametrize("store", ["memory://", "sqlite:///{}/store.db"])
+async def test_no_text_in_an_address_breaks_anything(launch: Any, tmp_path: Path, store: str) -> None:
+    api = await launch(store=store.format(tmp_path))
+    for text in ("%FF", "%ED%A0%80", "%00", "%F0%9F%92%A9", "'", "%22;DROP", "%25", "%0A"):
+        for path in (f"{RUNS}/{text}", f"{RUNS}/{text}/history", f"/api/v1/workflows/{text}"):
+            answer = await api.raw(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            assert answer.startswith(b"HTTP/1.1 404 "), path
+        for name in ("workflow", "event", "environment"):
+            path = f"{RUNS}?filter[{name}]={text}"
+            answer = await api.raw(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            assert answer.startswith(b"HTTP/1.1 200 "), path
+
+
 # -- history
 
 
@@ -176,42 +190,12 @@ async def test_every_filter_narrows_and_all_of_them_together(api: Any) -> None:
         f"filter[created_at]=[{at},{at}]": {"greeted"},
         f"filter[created_at]=({at},*)": {"failed", "asleep", onboarded},
         f"filter[created_at]=[*,{at})": set[str](),
+        f"filter[created_at]=[{at.replace('Z', '+00:00')}, *)&filter[workflow]=greet": {"greeted"},
         f"filter[created_at]=({at},*)&filter[trigger]=MANUAL&filter[status]=RUNNING": {"asleep"},
         "sort=-created_at": {"greeted", "failed", "asleep", onboarded},
     }
     found = {query: set(ids(await api.get(f"{RUNS}?{query}"))) for query in expected}
     assert found == expected
-
-
-@pytest.mark.parametrize(
-    ("query", "parameter"),
-    [
-        ("filter[status]=DONE", "filter[status]"),
-        ("filter[status]=running", "filter[status]"),
-        ("filter[phase]=asleep", "filter[phase]"),
-        ("filter[trigger]=CRON", "filter[trigger]"),
-        ("filter[created_at]=yesterday", "filter[created_at]"),
-        ("filter[name]=x", "filter[name]"),
-        ("page[size]=0", "page[size]"),
-        ("page[size]=101", "page[size]"),
-        ("page[size]=-1", "page[size]"),
-        ("page[size]=ten", "page[size]"),
-        ("page[size]=" + "9" * 5000, "page[size]"),
-        ("page[size]=1&page[size]=2", "page[size]"),
-        ("page[after]=", "page[after]"),
-        ("page[after]=' OR 1=1", "page[after]"),
-        ("page[after]=ffffffffffffffffffff", "page[after]"),
-        ("page[number]=2", "page[number]"),
-        ("sort=created_at", "sort"),
-        ("sort=status", "sort"),
-        ("include=steps", "include"),
-        ("status=FAILED", "status"),
-    ],
-)
-async def test_a_parameter_that_cannot_be_is_refused(api: Any, query: str, parameter: str) -> None:
-    answer = await api.get(f"{RUNS}?{query}")
-    assert answer.status == 400
-    assert answer.error["source"] == {"parameter": parameter}
 
 
 async def test_lists_read_a_file_too(sqlite_api: Any) -> None:

@@ -2,13 +2,9 @@
 
 import asyncio
 import json
-from io import BytesIO
 from typing import Any
 
 import pytest
-from anyio.lowlevel import checkpoint
-
-from durably.api.limits import LIMITS
 
 pytestmark = pytest.mark.anyio
 
@@ -49,35 +45,6 @@ async def test_a_run_gets_its_input_and_is_waited_for(api: Any, media_type: str)
     assert (attributes["status"], attributes["output"]) == ("SUCCEEDED", "good day you")
     assert attributes["trigger"] == "MANUAL"
     assert attributes["test"] is False
-
-
-async def test_a_failure_is_waited_for_too(api: Any) -> None:
-    answer = await api.post(f"{WORKFLOWS}/broken/actions/run?wait=30")
-    assert answer.status == 201
-    assert answer.json["data"]["attributes"]["status"] == "FAILED"
-
-
-async def test_a_wait_that_is_over_answers_with_the_open_run(api: Any) -> None:
-    answer = await api.post(f"{WORKFLOWS}/nap/actions/run?wait=0.02")
-    assert answer.status == 201
-    assert answer.json["data"]["attributes"]["status"] == "RUNNING"
-
-
-async def test_a_stopping_server_answers_who_waits(api: Any) -> None:
-    waiting = asyncio.create_task(api.post(f"{WORKFLOWS}/nap/actions/run?wait=60"))
-    while not [run for run in await api.engine.list_runs() if run.phase == "sleeping"]:
-        await checkpoint()
-    await api.server.close()
-    answer = await waiting
-    assert answer.status == 201
-    assert answer.json["data"]["attributes"]["phase"] == "sleeping"
-
-
-@pytest.mark.parametrize("wait", ["1e9", "inf"])
-async def test_a_wait_is_capped(launch: Any, wait: str) -> None:
-    api = await launch(limits=LIMITS._replace(wait_s=0.02))
-    answer = await api.post(f"{WORKFLOWS}/nap/actions/run?wait={wait}")
-    assert answer.json["data"]["attributes"]["status"] == "RUNNING"
 
 
 @pytest.mark.parametrize("wait", ["soon", "-1", "nan", ""])
@@ -165,57 +132,3 @@ async def test_an_unknown_workflow_is_not_found(api: Any, path: str) -> None:
     answer = await api("POST" if "actions" in path else "GET", WORKFLOWS + path)
     assert answer.status == 404
     assert "'nobody' is not registered; this engine knows broken, greet" in answer.error["detail"]
-
-
-async def test_an_input_over_a_mebibyte_is_refused(api: Any) -> None:
-    body = BytesIO(b'{"input":{"name":"%s"}}' % (b"n" * 1024 * 1024))
-    answer = await api.post(GREET, data=body, headers={"Content-Type": "application/json"})
-    assert answer.status == 413
-    assert answer.error["code"] == "too_large"
-
-
-@pytest.mark.parametrize(
-    "media_type",
-    [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "application/xml",
-        'application/vnd.api+json; ext="https://example.com/ext"',
-        "application/vnd.api+json; charset=utf-8",
-    ],
-)
-async def test_what_is_not_json_is_not_read(api: Any, media_type: str) -> None:
-    answer = await api.post(GREET, data=b'{"input":{"name":"you"}}', headers={"Content-Type": media_type})
-    assert answer.status == 415
-    assert answer.error["code"] == "unsupported_media_type"
-
-
-async def test_a_profile_is_no_obstacle(api: Any) -> None:
-    headers = {"Content-Type": 'application/vnd.api+json; profile="https://example.com/p"'}
-    answer = await api.post(GREET, data=b'{"input":{"name":"you"}}', headers=headers)
-    assert answer.status == 201
-
-
-@pytest.mark.parametrize(
-    ("accept", "status"),
-    [
-        ("*/*", 200),
-        ("application/json", 200),
-        ("application/vnd.api+json", 200),
-        ("application/vnd.api+json; profile=x", 200),
-        ("application/vnd.api+json; q=0.5", 200),
-        ("application/vnd.api+json; ext=x, application/vnd.api+json", 200),
-        ("application/vnd.api+json; ext=x", 406),
-        ("text/html, application/vnd.api+json;charset=utf-8", 406),
-    ],
-)
-async def test_an_answer_nobody_takes_is_not_acceptable(api: Any, accept: str, status: int) -> None:
-    assert (await api.get(WORKFLOWS, headers={"Accept": accept})).status == status
-
-
-async def test_a_failing_store_is_unavailable(stubborn_api: Any) -> None:
-    stubborn_api.engine.stubborn.failing = True
-    assert (await stubborn_api.post("/e/k", json={"name": "a"})).status == 503  # the commit that fails
-    answer = await stubborn_api.post(GREET, json={"input": {"name": "you"}})
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
-    assert answer.error["code"] == "unavailable"

@@ -51,7 +51,10 @@ class HastyStore(SqliteStore):
     def submit(self, batch: Sequence[Operation], done: Callable[[Any], None]) -> None:
         loop = asyncio.get_running_loop()
         loop.call_soon(done, [None] * len(batch))
-        loop.call_later(0.01, super().submit, batch, lambda _: None)  # pyright: ignore[reportUnknownLambdaType]
+        loop.call_later(0.01, super().submit, batch, ignore)
+
+
+def ignore(_: object) -> None: ...
 
 
 class FastEngine(Engine):

@@ -123,9 +123,7 @@ async def failing_run(failures: int, takes: float = 0) -> tuple[History, Any]:
         return await request()
 
     async with TestEngine(workflows=[sync]) as engine:
-        mock = engine.mock(
-            request, raises=[ConnectionError("down")] * failures, returns="answer", takes=takes
-        )
+        mock = engine.mock(request, raises=[ConnectionError("down")] * failures, returns="answer", takes=takes)
         run = await engine.start(sync)
         await engine.settle()
         assert len(mock.calls) == min(failures, 5) + 1

@@ -182,9 +182,7 @@ async def test_a_thousand_runs_share_their_commits() -> None:
         ([0] * 9, [[0] * 8, [0]]),  # counts as one
     ],
 )
-async def test_batches_are_cut_at_the_cap_and_between_operations(
-    sizes: list[int], batches: list[list[int]]
-) -> None:
+async def test_batches_are_cut_at_the_cap_and_between_operations(sizes: list[int], batches: list[list[int]]) -> None:
     scene = Scene(cap_rows=8, max_queued=1000)
     for number, rows in enumerate(sizes):
         scene.committer.add(op(number, rows))

@@ -144,14 +144,12 @@ async def test_logs_of_many_runs_come_back_whole(store: Store) -> None:
 async def test_the_last_change_of_a_batch_is_what_a_list_shows(store: Store) -> None:
     run = store.new_run()
     last = change("sleeping", 9, tasks=4, seq=3, started_us=2)
-    await commit(
-        store, created(run), group(run, 2, change=change("executing", 5)), group(run, 3, change=last)
-    )
+    await commit(store, created(run), group(run, 2, change=change("executing", 5)), group(run, 3, change=last))
     assert await store.run_numbered(run) == replace(row(run), **last._asdict())
     await commit(store, Append(run, [], change=change(None, status="SUCCEEDED", finished_us=8)))
-    assert (await store.run_numbered(run)) == replace(
-        row(run), phase=None, status="SUCCEEDED", finished_us=8
-    ), "a change needs no record"
+    assert (await store.run_numbered(run)) == replace(row(run), phase=None, status="SUCCEEDED", finished_us=8), (
+        "a change needs no record"
+    )
 
 
 async def test_answers_come_later_and_in_order(store: Store) -> None:
@@ -185,9 +183,7 @@ REFUSED_GROUPS = [
 
 
 @pytest.mark.parametrize(("why", "seqs"), REFUSED_GROUPS, ids=[why for why, _ in REFUSED_GROUPS])
-async def test_a_group_that_does_not_follow_the_log_is_refused(
-    store: Store, why: str, seqs: list[int]
-) -> None:
+async def test_a_group_that_does_not_follow_the_log_is_refused(store: Store, why: str, seqs: list[int]) -> None:
     run = store.new_run()
     await commit(store, created(run), group(run, 2))
     [result] = await commit(store, group(run, *seqs, change=change("executing")))
@@ -220,9 +216,7 @@ BAD_VALUES: list[tuple[str, Append]] = [
 
 
 @pytest.mark.parametrize(("why", "bad"), BAD_VALUES, ids=[why for why, _ in BAD_VALUES])
-async def test_only_the_operation_at_fault_and_its_successors_are_refused(
-    store: Store, why: str, bad: Append
-) -> None:
+async def test_only_the_operation_at_fault_and_its_successors_are_refused(store: Store, why: str, bad: Append) -> None:
     runs = [store.new_run() for _ in range(3)]
     await commit(store, *(created(run) for run in runs))
     results = await commit(
@@ -305,9 +299,7 @@ async def test_an_event_id_counts_once(store: Store, again: Ingest, result: Resu
         (HOUR_US, HOUR_US, None),
     ],
 )
-async def test_an_event_id_counts_for_a_window(
-    store: Store, later_us: int, window_us: int, result: Result
-) -> None:
+async def test_an_event_id_counts_for_a_window(store: Store, later_us: int, window_us: int, result: Result) -> None:
     await commit(store, Ingest([(event("a"), [])]))
     again = event("a", "other", later_us)
     assert await commit(store, Ingest([(again, [])], window_us=window_us)) == [result]
@@ -317,9 +309,7 @@ async def test_an_event_id_counts_for_a_window(
 async def test_a_duplicate_starts_nothing_and_its_neighbour_does(store: Store) -> None:
     await commit(store, Ingest([(event("a"), [])]))
     old, new = store.new_run(), store.new_run()
-    operation = Ingest(
-        [(event("a"), [(row(old), record(old, 1))]), (event("b"), [(row(new), record(new, 1))])]
-    )
+    operation = Ingest([(event("a"), [(row(old), record(old, 1))]), (event("b"), [(row(new), record(new, 1))])])
     assert await commit(store, operation) == [Duplicate((0,))]
     assert [one.run for one in await store.runs(RunQuery())] == [new]
 

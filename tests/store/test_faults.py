@@ -54,9 +54,7 @@ class Outcome(NamedTuple):
         return [int(line.split()[1]) for line in self.report if line.startswith(word)]
 
 
-def run(
-    folder: Path, calls: str, *, inject: str | None = None, bug: str = "", template: Path | None = None
-) -> Outcome:
+def run(folder: Path, calls: str, *, inject: str | None = None, bug: str = "", template: Path | None = None) -> Outcome:
     """Play the scenario under strace: on a copy of `template`, or on a file that does not exist yet."""
     folder.mkdir()
     store, report, trace = folder / "app.db", folder / "report", folder / "trace"
@@ -116,9 +114,7 @@ def unsynced_acks(outcome: Outcome) -> list[str]:
     for line in outcome.trace:
         if re.search(r"fdatasync\(\d+\) += 0", line):
             synced = True
-        elif (
-            "write(" in line
-        ):  # any line of the report: the next acknowledgement needs an fsync behind this one
+        elif "write(" in line:  # any line of the report: the next acknowledgement needs an fsync behind this one
             if '"acked ' in line and not synced:
                 found.append(line)
             synced = False

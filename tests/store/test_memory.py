@@ -12,9 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 def created(run: int) -> Append:
-    row = RunRow(
-        run=run, id=f"run-{run}", workflow="w", version=1, trigger="MANUAL", environment="production"
-    )
+    row = RunRow(run=run, id=f"run-{run}", workflow="w", version=1, trigger="MANUAL", environment="production")
     return Append(run, [LogRow(run, 1, 0, b"{}")], created=row)
 
 

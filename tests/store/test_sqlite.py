@@ -37,9 +37,7 @@ async def submit(store: SqliteStore, *batch: Operation) -> list[Result] | StoreF
 
 
 def created(run: int) -> Append:
-    row = RunRow(
-        run=run, id=f"run-{run}", workflow="w", version=1, trigger="MANUAL", environment="production"
-    )
+    row = RunRow(run=run, id=f"run-{run}", workflow="w", version=1, trigger="MANUAL", environment="production")
     return Append(run, [LogRow(run, 1, 1_500_000, b'{"type":"run.created"}')], created=row)
 
 
@@ -67,9 +65,7 @@ async def test_the_settings_are_really_in_force(path: Path, monkeypatch: pytest.
     await store.reopen()
     await store.close()
     assert answers[0] == list(wanted.values())
-    assert answers[1] == list((wanted | {"application_id": migrate.APPLICATION_ID}).values()), (
-        "after reopen too"
-    )
+    assert answers[1] == list((wanted | {"application_id": migrate.APPLICATION_ID}).values()), "after reopen too"
 
 
 async def test_a_person_with_only_the_sqlite3_shell_can_read_a_history(path: Path) -> None:
@@ -172,9 +168,7 @@ async def test_sessions_are_kept_and_say_which_records_are_theirs(path: Path) ->
     await store.reopen()
     await submit(store, group(1, 3))
     plain = sqlite3.connect(path)
-    sessions = plain.execute(
-        "SELECT first_record, ended_us IS NULL FROM sessions ORDER BY session"
-    ).fetchall()
+    sessions = plain.execute("SELECT first_record, ended_us IS NULL FROM sessions ORDER BY session").fetchall()
     assert sessions == [(1, 0), (3, 1)]
     await store.close()
     assert plain.execute("SELECT count(*) FROM sessions WHERE ended_us IS NULL").fetchone() == (0,)
@@ -271,9 +265,7 @@ async def test_what_is_read_is_trusted_only_after_a_complete_checkpoint(
     await store.close()
 
 
-async def test_opening_makes_durable_what_a_killed_process_left_in_the_wal(
-    path: Path, tmp_path: Path
-) -> None:
+async def test_opening_makes_durable_what_a_killed_process_left_in_the_wal(path: Path, tmp_path: Path) -> None:
     """Copies of the files are what kill -9 leaves. Their frames may be in the page cache only."""
     store = SqliteStore(path)
     await store.open()

@@ -20,9 +20,7 @@ pytestmark = pytest.mark.skipif(
 
 def run(*command: str) -> str:
     """The output of a module of Python, which tells by its exit status that it found errors."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     return done.stdout
 

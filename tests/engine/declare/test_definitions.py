@@ -119,9 +119,7 @@ class TestDeclaring:
             step(on_lost="ignore")(add)  # type: ignore[call-overload] # pyright: ignore - the mistake
 
     @pytest.mark.parametrize("decorator", [step, workflow])
-    @pytest.mark.parametrize(
-        "name", ["", "x" * 256, "a#b", "/a", "2/a", "12/a", "a\nb", "a\x7f", "\ud800", "#"]
-    )
+    @pytest.mark.parametrize("name", ["", "x" * 256, "a#b", "/a", "2/a", "12/a", "a\nb", "a\x7f", "\ud800", "#"])
     def test_bad_names(self, decorator: Callable[..., Any], name: str) -> None:
         with pytest.raises(ValueError, match="must have 1 to 255 printable characters"):
             decorator(name)(add)
@@ -173,17 +171,12 @@ class TestNotBuilt:
             (step, "on_failure", step(add)),
             (workflow, "cron", Cron("0 2 * * *")),
             (workflow, "on_failure", step(add)),
-            *(
-                (workflow, option, 1)
-                for option in ("concurrency", "throttle", "rate_limit", "debounce", "batch")
-            ),
+            *((workflow, option, 1) for option in ("concurrency", "throttle", "rate_limit", "debounce", "batch")),
             *((workflow, option, 1) for option in ("priority", "singleton", "idempotency", "cancel_on")),
         ],
     )
     def test_options(self, decorator: Callable[..., Any], option: str, value: object) -> None:
-        with pytest.raises(
-            NotBuilt, match=rf"{decorator.__name__}\({option}=…\) is part of Durably's contract"
-        ):
+        with pytest.raises(NotBuilt, match=rf"{decorator.__name__}\({option}=…\) is part of Durably's contract"):
             decorator(**{option: value})
         decorator(**{option: None})(add)
 

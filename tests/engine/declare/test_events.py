@@ -178,9 +178,7 @@ class TestTriggerIndex:
         assert started("z", *versions) == [("a", 1)]
 
     @given(PARTS, st.lists(st.tuples(PARTS, st.booleans()), max_size=8))
-    def test_it_finds_what_matching_one_by_one_finds(
-        self, name: str, patterns: list[tuple[str, bool]]
-    ) -> None:
+    def test_it_finds_what_matching_one_by_one_finds(self, name: str, patterns: list[tuple[str, bool]]) -> None:
         triggers = [f"{text}*" if wild and text[-1] in "/." else text for text, wild in patterns]
         definitions = [definition(f"{index:02}", trigger) for index, trigger in enumerate(triggers)]
         expected = [(f"{index:02}", 1) for index, trigger in enumerate(triggers) if matches(trigger, name)]

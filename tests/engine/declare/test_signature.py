@@ -91,9 +91,7 @@ class TestBind:
             (("x", 1), {"a": 1}, r"plain\(\): multiple values for argument 'a'"),
         ],
     )
-    def test_what_any_call_would_refuse(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], message: str
-    ) -> None:
+    def test_what_any_call_would_refuse(self, args: tuple[Any, ...], kwargs: dict[str, Any], message: str) -> None:
         with pytest.raises(TypeError, match=message):
             signature(plain).bind(args, kwargs)
 
@@ -210,11 +208,7 @@ class TestDecode:
 
     @given(
         st.tuples(
-            st.text()
-            | st.integers()
-            | st.booleans()
-            | st.none()
-            | st.floats(allow_nan=False, allow_infinity=False),
+            st.text() | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False),
             st.lists(st.integers()) | st.text() | st.none(),
         )
     )
@@ -291,9 +285,7 @@ class TestInput:
         def f(x: Any) -> None: ...
 
         assert signature(f).bind_input(([1],), {}).raw == b'{"x":[1]}'
-        with pytest.raises(
-            InvalidInput, match=r"f\(\): parameter 'x': the .*Client at \$\[0\] cannot be encoded"
-        ):
+        with pytest.raises(InvalidInput, match=r"f\(\): parameter 'x': the .*Client at \$\[0\] cannot be encoded"):
             signature(f).bind_input(([CLIENT],), {})
 
     @pytest.mark.parametrize(
@@ -377,9 +369,7 @@ class TestAnnotations:
         with pytest.raises(TypeError, match=message):
             signature(f, live=live)
 
-    @pytest.mark.parametrize(
-        "annotation", [Client, Callable[[int], int], Client | str, list[Client], type[Client]]
-    )
+    @pytest.mark.parametrize("annotation", [Client, Callable[[int], int], Client | str, list[Client], type[Client]])
     def test_what_json_cannot_carry_is_for_steps_only(self, annotation: Any) -> None:
         def f(x: Any) -> None: ...
 
@@ -410,9 +400,7 @@ class TestAnnotations:
         assert signature(f).decode(b'{"x":{"n":1}}') == ((Later(1),), {})
 
         unresolved = Signature(_before_it_is_defined(), "f", live=True)
-        with pytest.raises(
-            TypeError, match=r"an annotation of f\(\) \(parameter 'x'\) cannot be resolved.*'Missing'"
-        ):
+        with pytest.raises(TypeError, match=r"an annotation of f\(\) \(parameter 'x'\) cannot be resolved.*'Missing'"):
             unresolved.check()
         unresolved.fn.__globals__["Missing"] = Order
         unresolved.check()

@@ -119,18 +119,14 @@ async def triggered(engine: CountingEngine) -> Run[Any]:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 10])
-async def test_n_sequential_steps_of_a_started_run_take_n_plus_1_commits(
-    engine: CountingEngine, steps: int
-) -> None:
+async def test_n_sequential_steps_of_a_started_run_take_n_plus_1_commits(engine: CountingEngine, steps: int) -> None:
     # The first is run.created, run.started and the first attempt.started; the others one for each step's end.
     await (await engine.start(in_sequence, steps)).result(timeout=10)
     assert engine.commits == steps + 1
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 10])
-async def test_n_sequential_steps_of_a_triggered_run_take_n_plus_2_commits(
-    engine: CountingEngine, steps: int
-) -> None:
+async def test_n_sequential_steps_of_a_triggered_run_take_n_plus_2_commits(engine: CountingEngine, steps: int) -> None:
     # The event and run.created are acknowledged before the body starts.
     await engine.send(Event("count/wanted", {"steps": steps}))
     await (await triggered(engine)).result(timeout=10)

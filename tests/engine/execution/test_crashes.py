@@ -78,9 +78,7 @@ def executions_are_covered(history: History, calls: Counter[str]) -> bool:
     """Every execution of a body has its start in the log, and none came after a recorded success."""
     starts = Counter(each.step for each in history if each.type == "attempt.started")
     ends = {each.step: each.seq for each in history if each.type == "step.succeeded"}
-    later = [
-        each for each in history if each.type == "attempt.started" and each.seq > ends.get(each.step, each.seq)
-    ]
+    later = [each for each in history if each.type == "attempt.started" and each.seq > ends.get(each.step, each.seq)]
     return sum(calls.values()) <= sum(starts.values()) and not later
 
 
@@ -125,9 +123,7 @@ async def test_ten_sequences_of_the_same_step_resume_with_every_result_in_its_pl
     for dies_at in range(1, 22):
         calls: Counter[str] = Counter()
         mocks = partial(mock_work, calls=calls, times=times)
-        outcome, history = await killed(
-            ten_sequences, dies_at, happened=happened, max_parked=max_parked, mocks=mocks
-        )
+        outcome, history = await killed(ten_sequences, dies_at, happened=happened, max_parked=max_parked, mocks=mocks)
         assert outcome == EXPECTED, dies_at
         assert executions_are_covered(history, calls)
         ended = Counter(each.step for each in history if each.type == "step.succeeded")

@@ -364,9 +364,7 @@ async def test_others_start_beside_a_suspect(engine: TestEngine, gate: Gate) -> 
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-async def test_the_poison_step_is_found_and_no_innocent_is_blamed(
-    engine: TestEngine, gate: Gate, place: int
-) -> None:
+async def test_the_poison_step_is_found_and_no_innocent_is_blamed(engine: TestEngine, gate: Gate, place: int) -> None:
     """Whichever of the three it is: the others get their results."""
     names = ["a", "b", "c"]
     poison = names[place]
@@ -384,9 +382,7 @@ async def test_the_poison_step_is_found_and_no_innocent_is_blamed(
     assert await run.result() == expected
     failed = [each for each in await run.history() if each.type == "step.failed"]
     assert [each.lost for each in failed] == [True]
-    losses = [
-        each for each in await run.history() if each.type == "attempt.lost" and each.step == failed[0].step
-    ]
+    losses = [each for each in await run.history() if each.type == "attempt.lost" and each.step == failed[0].step]
     assert [each.start for each in losses] == [0, 1, 2]
 
 
@@ -408,9 +404,7 @@ async def test_worker_lost_says_what_happened(engine: TestEngine, gate: Gate) ->
 
 @pytest.mark.parametrize("max_lost", [1, 2, 4])
 async def test_max_lost_is_a_setting(gate: Gate, max_lost: int) -> None:
-    async with TestEngine(
-        workflows=WORKFLOWS, resources={Gate: gate}, drain_timeout=0, max_lost=max_lost
-    ) as engine:
+    async with TestEngine(workflows=WORKFLOWS, resources={Gate: gate}, drain_timeout=0, max_lost=max_lost) as engine:
         run = await engine.start(one, "a")
         for _ in range(max_lost):
             await engine.quiesce()

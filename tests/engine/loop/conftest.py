@@ -120,9 +120,7 @@ def outcomes_of(loop: RunLoop, commands: list[Command]) -> list[Outcome]:
     for command in commands:
         if isinstance(command, CommandFuture):
             work: Work = command.command
-            found.append(
-                Outcome("step", command.key, work.gives, loop.now_us + round(work.takes * 1_000_000))
-            )
+            found.append(Outcome("step", command.key, work.gives, loop.now_us + round(work.takes * 1_000_000)))
         elif not isinstance(command, Canceled):
             found.append(Outcome("timer", command.key, None, command.due_us))
     return found

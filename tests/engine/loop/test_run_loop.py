@@ -47,9 +47,7 @@ def test_commands_are_handed_out_once_in_order(started: Start) -> None:
     assert not loop.fire("0/timer#0")
 
 
-def test_what_is_asked_for_and_taken_back_in_one_activation_never_happened(
-    started: Start, keys: Keys
-) -> None:
+def test_what_is_asked_for_and_taken_back_in_one_activation_never_happened(started: Start, keys: Keys) -> None:
     async def body(loop: RunLoop) -> None:
         seen = loop.call("seen", None)
         timer = loop.call_later(9, print)
@@ -118,9 +116,7 @@ def test_a_loop_runs_one_body(started: Start) -> None:
 # -- how a body ends
 
 
-@pytest.mark.parametrize(
-    "error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError("x")]
-)
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError("x")])
 @pytest.mark.parametrize("where", ["at once", "after a step"])
 def test_what_a_body_raises_is_its_outcome(started: Start, error: BaseException, where: str) -> None:
     """SystemExit and KeyboardInterrupt, too, do not blow through `drive` (DESIGN rule 6)."""
@@ -321,9 +317,7 @@ def test_a_body_that_spins_is_stopped(started: Start) -> None:
     loop = started(body)
     loop.drive()
     loop.resolve("0/a#0", None)
-    with pytest.raises(
-        Spin, match=r"ran 500 callbacks .* asyncio task 0/1: .*\.spin \(.*test_run_loop\.py:\d+\)"
-    ):
+    with pytest.raises(Spin, match=r"ran 500 callbacks .* asyncio task 0/1: .*\.spin \(.*test_run_loop\.py:\d+\)"):
         loop.drive(max_callbacks=500)
     loop.evict()
     assert loop.drive() == []

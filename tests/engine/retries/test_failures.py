@@ -345,9 +345,7 @@ class TestJudge:
 
     @pytest.mark.parametrize("exc", [ValueError("no"), RetryAfterError("busy", 30)], ids=repr)
     def test_after_the_last_attempt(self, exc: BaseException) -> None:
-        assert judge(exc, NOW_US, POLICY, 2) == GiveUp(
-            "no retry is left: attempt 2 failed and max_retries is 2"
-        )
+        assert judge(exc, NOW_US, POLICY, 2) == GiveUp("no retry is left: attempt 2 failed and max_retries is 2")
 
     @pytest.mark.parametrize(
         "exc",
@@ -382,9 +380,7 @@ class TestJudge:
             ([BaseExceptionGroup("", [KeyboardInterrupt()]), KeyError()], Retry(7)),
         ],
     )
-    def test_a_group_is_judged_by_its_leaves(
-        self, leaves: list[BaseException], decision: Retry | GiveUp
-    ) -> None:
+    def test_a_group_is_judged_by_its_leaves(self, leaves: list[BaseException], decision: Retry | GiveUp) -> None:
         policy = RetryPolicy(2, backoff="fixed", delay=7, jitter=0, give_up_on=[KeyError, StepError])
         assert judge(BaseExceptionGroup("", leaves), NOW_US, policy, 0) == decision
 
@@ -504,10 +500,7 @@ class TestDescribe:
         info = describe(raised(ValueError(text)))
         assert info.message.endswith(" [cut] ")
         assert 9_990 <= len(info.message.encode()) <= 10_000
-        assert (
-            info.message.removesuffix(" [cut] ")[:1000]
-            == text.encode(errors="backslashreplace").decode()[:1000]
-        )
+        assert info.message.removesuffix(" [cut] ")[:1000] == text.encode(errors="backslashreplace").decode()[:1000]
         assert len(info.traceback.encode()) <= 20_100
 
     @pytest.mark.parametrize("text", ["a" * 10_000, "é" * 5000])

@@ -13,9 +13,7 @@ from durably.engine.retries.retry import Failure, GiveUp, Retry, RetryPolicy
 
 ERROR = Failure("error", type="ValueError", types=("ValueError", "Exception", "BaseException"))
 TIMEOUT = Failure("timeout", type="TimeoutError", types=qualified_names(TimeoutError))
-CONNECTION = Failure(
-    "connection", type="ConnectionRefusedError", types=qualified_names(ConnectionRefusedError)
-)
+CONNECTION = Failure("connection", type="ConnectionRefusedError", types=qualified_names(ConnectionRefusedError))
 
 
 def waits(policy: RetryPolicy, failure: Failure = ERROR) -> list[tuple[float, float]]:
@@ -82,14 +80,12 @@ class TestWaits:
     @pytest.mark.parametrize("retries", [0, 1, 4, 10])
     def test_n_retries_are_n_plus_one_attempts(self, retries: int) -> None:
         policy = RetryPolicy(retries)
-        assert [isinstance(policy.decide(n, ERROR), Retry) for n in range(retries + 2)] == [
-            True
-        ] * retries + [False] * 2
+        assert [isinstance(policy.decide(n, ERROR), Retry) for n in range(retries + 2)] == [True] * retries + [
+            False
+        ] * 2
 
     @given(st.integers(0, 50), st.floats(0, 1000), st.floats(0, 1000), st.floats(0, 1))
-    def test_a_wait_never_falls_and_keeps_its_bounds(
-        self, n: int, delay: float, top: float, jitter: float
-    ) -> None:
+    def test_a_wait_never_falls_and_keeps_its_bounds(self, n: int, delay: float, top: float, jitter: float) -> None:
         policy = RetryPolicy(100, delay=delay, max_delay=top, jitter=jitter)
         this, following = policy.decide(n, ERROR), policy.decide(n + 1, ERROR)
         assert isinstance(this, Retry)
@@ -118,9 +114,7 @@ class TestRetryAfter:
 
 
 class TestWhatIsRetried:
-    @pytest.mark.parametrize(
-        "failure", [ERROR, TIMEOUT, CONNECTION, status(404), status(503), Failure("error")]
-    )
+    @pytest.mark.parametrize("failure", [ERROR, TIMEOUT, CONNECTION, status(404), status(503), Failure("error")])
     def test_every_kind_is_unless_a_field_says_otherwise(self, failure: Failure) -> None:
         assert is_retried(RetryPolicy(), failure)
 
@@ -133,9 +127,7 @@ class TestWhatIsRetried:
             (RetryPolicy(retry_on=()), ERROR, "ValueError is not in retry_on"),
         ],
     )
-    def test_each_field_governs_its_own_kind(
-        self, policy: RetryPolicy, refused: Failure, reason: str
-    ) -> None:
+    def test_each_field_governs_its_own_kind(self, policy: RetryPolicy, refused: Failure, reason: str) -> None:
         assert policy.decide(0, refused) == GiveUp(reason)
         for other in {ERROR, TIMEOUT, CONNECTION, status(503)} - {refused}:
             assert is_retried(policy, other)
@@ -175,15 +167,9 @@ class TestWhatIsRetried:
             other = "599" if code != 599 else "598"
             for hit in ([exact], [group], [other, group]):
                 for miss in ([], [other] if other not in hit else []):
-                    assert is_retried(
-                        RetryPolicy(retry_statuses=hit, retry_statuses_except=miss), status(code)
-                    )
-                assert not is_retried(
-                    RetryPolicy(retry_statuses=hit, retry_statuses_except=[exact]), status(code)
-                )
-                assert not is_retried(
-                    RetryPolicy(retry_statuses=hit, retry_statuses_except=[group]), status(code)
-                )
+                    assert is_retried(RetryPolicy(retry_statuses=hit, retry_statuses_except=miss), status(code))
+                assert not is_retried(RetryPolicy(retry_statuses=hit, retry_statuses_except=[exact]), status(code))
+                assert not is_retried(RetryPolicy(retry_statuses=hit, retry_statuses_except=[group]), status(code))
             assert not is_retried(RetryPolicy(retry_statuses=[other]), status(code))
 
     def test_retry_on_takes_classes_and_names_and_what_inherits(self) -> None:
@@ -217,18 +203,14 @@ class TestWhatIsRetried:
 
 class TestAsAValue:
     def test_it_compares_by_what_it_means(self) -> None:
-        one = RetryPolicy(
-            backoff=[10, timedelta(seconds=20)], delay=timedelta(seconds=1), retry_statuses=["5XX"]
-        )
+        one = RetryPolicy(backoff=[10, timedelta(seconds=20)], delay=timedelta(seconds=1), retry_statuses=["5XX"])
         two = RetryPolicy(2, backoff=(10.0, 20.0), delay=1, retry_statuses=("5xx",))
         assert one == two
         assert hash(one) == hash(two)
         assert one != two.with_retries(3)
 
     def test_what_is_kept(self) -> None:
-        policy = RetryPolicy(
-            delay=timedelta(seconds=2), retry_statuses=["5XX", "429"], retry_on=[KeyError, "Declined"]
-        )
+        policy = RetryPolicy(delay=timedelta(seconds=2), retry_statuses=["5XX", "429"], retry_on=[KeyError, "Declined"])
         assert (policy.max_retries, policy.delay, policy.max_delay) == (4, 2.0, 300.0)
         assert policy.retry_statuses == ("5xx", "429")
         assert policy.retry_on == (KeyError, "Declined")
@@ -243,9 +225,7 @@ class TestAsAValue:
         assert copy.deepcopy(policy) == policy
 
     def test_with_retries_changes_nothing_else(self) -> None:
-        policy = RetryPolicy(
-            backoff=(1, 2), jitter=timedelta(seconds=3), retry_statuses=["429"], give_up_on=[KeyError]
-        )
+        policy = RetryPolicy(backoff=(1, 2), jitter=timedelta(seconds=3), retry_statuses=["429"], give_up_on=[KeyError])
         more = policy.with_retries(9)
         assert more.max_retries == 9
         assert more.with_retries(2) == policy
@@ -323,9 +303,7 @@ class TestRefused:
             RetryPolicy.DEFAULT.decide(-1, ERROR)
 
     def test_failures(self) -> None:
-        with pytest.raises(
-            ValueError, match=r"^kind is 'http'; it must be one of timeout, connection, status, error"
-        ):
+        with pytest.raises(ValueError, match=r"^kind is 'http'; it must be one of timeout, connection, status, error"):
             Failure("http")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - this is the test
         with pytest.raises(ValueError, match=r"^kind is 'status' and status is None"):
             Failure("status")

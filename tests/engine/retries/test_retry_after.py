@@ -93,9 +93,9 @@ def test_any_text_gives_a_wait_in_bounds_or_none(text: str) -> None:
 
 
 @given(
-    st.lists(
-        st.sampled_from(["Sun,", "Nov", "22", "2026", "08:51:07", "GMT", "+9999", "-0000", "99", ":", "-"])
-    ).map(" ".join),
+    st.lists(st.sampled_from(["Sun,", "Nov", "22", "2026", "08:51:07", "GMT", "+9999", "-0000", "99", ":", "-"])).map(
+        " ".join
+    ),
 )
 def test_any_mangled_date_gives_a_wait_in_bounds_or_none(text: str) -> None:
     wait = retry_after.parse(text, NOW_US)

@@ -127,11 +127,7 @@ class TestRoundTrip:
 
     @given(
         st.recursive(
-            st.none()
-            | st.booleans()
-            | st.integers()
-            | st.floats(allow_nan=False, allow_infinity=False)
-            | st.text(),
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
             lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         )
     )
@@ -287,9 +283,7 @@ class TestDepth:
     @given(
         st.recursive(
             st.sampled_from([1, "[", '"', "\\", '\\"[[{']),
-            lambda inner: (
-                st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from('[{"\\'), inner, max_size=3)
-            ),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from('[{"\\'), inner, max_size=3),
         ),
         st.integers(1, 5),
     )

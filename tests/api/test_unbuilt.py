@@ -1,0 +1,36 @@
+"""Routes of the contract that are not built yet."""
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/retry-policies"),
+        ("POST", "/api/v1/retry-policies"),
+        ("PUT", "/api/v1/retry-policies/p"),
+        ("GET", "/api/v1/jobs"),
+        ("POST", "/api/v1/jobs/j/actions/run"),
+        ("GET", "/api/v1/runs"),
+        ("POST", "/api/v1/runs/r/actions/rerun"),
+        ("GET", "/api/v1/usage"),
+        ("GET", "/api/v1/run_stats"),
+        ("GET", "/api/v1/environments"),
+        ("DELETE", "/api/v1/environments/staging"),
+        ("GET", "/api/v1/keys"),
+        ("GET", "/openapi.json"),
+        ("GET", "/metrics"),
+        ("GET", "/api/v1/workflow-runs/r/stream"),
+        ("POST", "/api/v1/workflow-runs/r/actions/fork"),
+        ("POST", "/api/v1/workflow-runs/r/actions/signal"),
+    ],
+)
+async def test_what_is_not_built_says_so(api: Any, method: str, path: str) -> None:
+    answer = await api(method, path)
+    assert answer.status == 501
+    assert answer.error["code"] == "not_built"
+    assert f"{method} {path} is part of Durably's contract and is not built yet" in answer.error["detail"]
