@@ -15,9 +15,10 @@ from yarl import URL
 from durably import DurablyError, History, NotBuilt, RunInfo
 from durably.engine.log.records import from_us
 
-__all__ = ["NoAnswer", "NoServer", "Refused", "Remote", "RunFilter"]
+__all__ = ["DEFAULT_URL", "NoAnswer", "NoServer", "Refused", "Remote", "RunFilter"]
 
 T = TypeVar("T")
+DEFAULT_URL = "http://127.0.0.1:8484"
 RUNS = "/api/v1/workflow-runs"
 CONNECT_S, ANSWER_S = 5.0, 30.0
 PAGE = 100

@@ -24,9 +24,7 @@ class Waits:
             await asyncio.wait([waiting])
         finally:
             self._waiting.discard(waiting)
-            waiting.cancel()
-        if not waiting.cancelled():
-            waiting.exception()  # looked at, or asyncio warns; what became of the run is in its info
+            waiting.cancel()  # of no effect on one that has ended, but that its error counts as looked at
 
     async def stop(self, _: web.Application) -> None:
         """Let go."""

@@ -34,6 +34,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 START_US = 1_767_225_600_000_000
 """Where a test's clock starts: midnight of 1 January 2026, UTC."""
+TURNS = 5
+"""Turns of the loop in which a body that has just been woken comes to its end, the engine hears of it, and a test of
+the result."""
 
 
 class VirtualTimer:
@@ -305,10 +308,10 @@ class TestEngine(Engine):
 
     async def quiesce(self) -> None:
         """Wait until the engine has nothing to do just now. Bodies may run, timers may be pending."""
-        while True:
+        quiet = 0
+        while quiet < TURNS:
             await asyncio.sleep(0)
-            if self.core.idle:
-                return
+            quiet = quiet + 1 if self.core.idle else 0
 
     def _busy(self) -> bool:
         return not self.core.idle or self._awake()
@@ -319,9 +322,10 @@ class TestEngine(Engine):
 
     async def _let_pass(self, until: "asyncio.Future[Any] | None") -> None:
         """One turn: let the engine work, wait for a body, or let the clock jump."""
-        await asyncio.sleep(0)
-        if not self.core.idle or (until is not None and until.done()):
-            return
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+            if not self.core.idle or (until is not None and until.done()):
+                return
         if self._awake():
             change = self.core.executor.attempts.change()
             await asyncio.wait({change} if until is None else {change, until}, return_when="FIRST_COMPLETED")
@@ -346,7 +350,6 @@ class TestEngine(Engine):
         )
         await core.open()
         self._core, self._intake = core, Intake(core)
-        self._exits.pop_all()
         self._exits.push_async_callback(core.close)
 
     async def replay_finished(self) -> None:

@@ -1,6 +1,7 @@
 """What a server says of itself: what it runs and where to look, that it stops, and why it cannot go on."""
 
 import os
+import shlex
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,13 @@ from rich.text import Text
 from durably import DurablyError, Engine
 from durably.api.commands.command import show_error
 from durably.api.commands.feed import Feed
-from durably.api.server import DEFAULT_HOST, DEFAULT_PORT, HttpServer
+from durably.api.remote import DEFAULT_URL
+from durably.api.server import HttpServer
 from durably.api.target import Definition, Target
 from durably.store import StoreFailure
 
 __all__ = ["Announcer"]
 
-DEFAULT_URL = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
 SAMPLES = {"int": 1, "float": 1.0, "bool": True, "str": "…"}
 
 
@@ -66,7 +67,7 @@ class Announcer:
             "kind": "serving",
             "url": url,
             "pid": os.getpid(),
-            "store": self._engine.url,
+            "store": self._engine.core.store.location,
             "workflows": [
                 {"name": each.name, "version": each.version, "on": _events(each)} for each in self._target.workflows
             ],
@@ -77,7 +78,7 @@ class Announcer:
         yield Text.assemble(("durably", "bold green"), f" serves {self._target.name}, process {os.getpid()}")
         for index, each in enumerate(workflows):
             yield _fact("runs" if index == 0 else "", _described(each))
-        yield _fact("store", Text(self._engine.url))
+        yield _fact("store", Text(self._engine.core.store.location))
         yield _fact("look at", Text(f"{url}/  ·  {url}/api/v1/workflow-runs"))
         yield _fact("", Text(f"durably runs{_option(url)}  ·  durably show RUN{_option(url)}"))
         if workflows:
@@ -110,9 +111,10 @@ def _first_thing(workflows: tuple[Definition, ...], url: str) -> str:
     for each in workflows:
         for event in _events(each):
             body = msgspec.json.encode({"name": event.replace("*", "example"), "data": {}}).decode()
-            return f"curl {url}/e/dev -d '{body}'"
+            return f"curl {url}/e/dev -d {shlex.quote(body)}"
     first = workflows[0]
-    return f"durably start {first.name} '{msgspec.json.encode(_sample(first)).decode()}'{_option(url)}"
+    given = msgspec.json.encode(_sample(first)).decode()
+    return f"durably start {shlex.quote(first.name)} {shlex.quote(given)}{_option(url)}"
 
 
 def _sample(definition: Definition) -> dict[str, Any]:

@@ -70,6 +70,23 @@ SIGNS: dict[Kind, tuple[str, str]] = {
 }
 
 
+TOLD: frozenset[type[Any]] = frozenset(
+    {
+        AttemptFailed,
+        AttemptLost,
+        BodyFailed,
+        CancelRequested,
+        RunCanceled,
+        RunFailed,
+        RunStarted,
+        RunSucceeded,
+        RunUnblocked,
+        StepFailed,
+    }
+)
+"""What `tell` has words for; most records go by without being looked at."""
+
+
 class Happening(Struct, omit_defaults=True):
     """One line: what happened to which run."""
 
@@ -133,6 +150,8 @@ class Feed:
         if self._quiet:
             return
         for record in records:
+            if type(record) not in TOLD:
+                continue
             now_us = self._clock.now_us()
             told = tell(record, now_us)
             if told is not None:

@@ -109,7 +109,6 @@ def dev(target: str, **options: Any) -> None:
         engine = hosting.engine(found, environment="development", drain_timeout=DEV_DRAIN_S)
     except BrokenTarget as error:
         show_error(error)
-        hosting.feed.announce("waiting", f"process {os.getpid()} waits for a change in {error.folder}")
         run_to_end(_wait(hosting.feed, watch, error.folder), execute_again)
     run_to_end(_serve(hosting, found, engine, watch), execute_again)
 
@@ -129,13 +128,18 @@ async def _serve(hosting: Hosting, found: Target, engine: Engine, watch: Watch |
 async def _wait(feed: Feed, watch: Watch, folder: Path) -> Stopping:
     stopping = Stopping(0)
     _reload_on(watch.changed(folder), stopping, feed)
+    feed.announce("waiting", f"process {os.getpid()} waits for a change in {folder}")
     await stopping.asked
     return stopping
 
 
 def _reload_on(change: Awaitable[Sequence[Path]], stopping: Stopping, feed: Feed) -> None:
     async def reload() -> None:
-        changed = await change
+        try:
+            changed = await change
+        except (OSError, RuntimeError) as error:  # the system's limit of watches, say
+            feed.announce("unwatched", f"changes are not seen: {error}. Restart after a change.")
+            return
         feed.announce("changed", f"{', '.join(file.name for file in changed)} changed")
         stopping.last_resort = execute_again
         stopping.ask(Ending.RELOAD)

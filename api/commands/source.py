@@ -10,13 +10,12 @@ from click.core import ParameterSource
 
 from durably import DurablyError, History, RunInfo, RunNotFound
 from durably.api.commands.command import json_option, option
-from durably.api.remote import NoServer, Remote, RunFilter
+from durably.api.remote import DEFAULT_URL, NoServer, Remote, RunFilter
 from durably.engine.log.info import describe_run
 from durably.store import RunQuery, RunRow, SqliteReader, SqliteStore, open_url
 
 __all__ = ["Server", "Source", "changing", "open_server", "open_source", "reading"]
 
-DEFAULT_URL = "http://127.0.0.1:8484"
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 CHUNK = 50
 """Runs whose logs are in memory at once."""

@@ -16,7 +16,7 @@ from durably.api.console import how_long
 from durably.api.remote import NoAnswer, NoServer, Refused, Remote
 from durably.store.runtime import SECOND_US, SystemClock, SystemRandomness
 
-__all__ = ["send", "start"]
+__all__ = ["send", "start", "until_end"]
 
 AGAIN_US = SECOND_US // 2
 """How long `--wait` waits before it looks again for a server that has gone."""
@@ -51,7 +51,7 @@ async def start(
     async with open_server(server) as remote:
         info = await remote.start(workflow, given, chosen, test=test, wait=False)
         if wait:
-            info = await _wait(remote, info, given)
+            info = await until_end(remote, info, given)
     if as_json:
         print_json(info)
     elif wait:
@@ -63,7 +63,7 @@ async def start(
         click.get_current_context().exit(NO)
 
 
-async def _wait(remote: Remote, info: RunInfo, given: Mapping[str, Any]) -> RunInfo:
+async def until_end(remote: Remote, info: RunInfo, given: Mapping[str, Any]) -> RunInfo:
     """Until the run has ended. To start it again under its id finds it, and the answer comes at its end."""
     told = False
     try:

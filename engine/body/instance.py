@@ -6,13 +6,15 @@ both drive an instance in the same way; they differ only in what they do with th
 
 import random
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import Context
+from functools import lru_cache
 from heapq import heappop, heappush
-from typing import Any, NamedTuple, NoReturn, Protocol
+from types import CodeType
+from typing import Any, ClassVar, NoReturn, Protocol
 from zlib import crc32
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from durably.engine.body.context import BodyContext, LogLine, enter
 from durably.engine.declare.definitions import Step
@@ -49,7 +51,7 @@ class Undecodable(Exception):  # noqa: N818 - a verdict on a stored value, turne
     """A stored value does not decode by the annotation that the code now has (DESIGN rule 14)."""
 
 
-class StepCall(NamedTuple):
+class StepCall(Struct, frozen=True):
     """What a workflow asked for when it called a step."""
 
     step: Step[..., Any]
@@ -91,6 +93,12 @@ class Beginning:
 
 _decode_event = decoder_for(Event)
 _LOOP_CODE = Handle.run.__code__
+
+
+@lru_cache(maxsize=4096)
+def _place(code: CodeType, line: int) -> str:
+    """A line of the user's, as records name it. A step that is handed to gather is awaited by nobody's line."""
+    return "" if code is _LOOP_CODE else f"{code.co_filename.rpartition('/')[2]}:{line}"
 
 
 async def _raise(error: Exception) -> NoReturn:
@@ -153,7 +161,7 @@ class Instance:
         if kind is StepSucceeded or kind is StepFailed:
             self.body_attempt = 0
         try:
-            self._take(record)
+            self._take[kind](self, record)
             canceled = self._collect(loop.drive())
             while self._candidates:
                 canceled += self._feed_carried()
@@ -170,31 +178,47 @@ class Instance:
             return []
         carried = self.carry.outcomes[key]
         self.loop.now_us = max(self.loop.now_us, carried.at_us)
-        self._take(carried.input)
+        self._take[type(carried.input)](self, carried.input)
         return self._collect(self.loop.drive())
 
-    def _take(self, record: Input) -> None:
-        loop = self.loop
-        match record:
-            case StepSucceeded():
-                future = loop.pending.get(record.step)
-                if future is not None:
-                    loop.resolve(record.step, self._decode(future.command, record))
-            case StepFailed():
-                kind = WorkerLost if record.lost else StepError
-                loop.reject(record.step, kind(record.name, record.error, record.attempt + 1))
-            case TimerFired():
-                loop.fire(record.timer)
-            case CancelRequested():
-                self.cancel_requested = True
-                loop.cancel_root("the run was canceled")
-            case RunStarted() | BodyStarted():
-                if isinstance(record, BodyStarted):
-                    self.body_attempt = record.attempt
-                loop.now_us = self.beginning.started_us
-                context = Context()
-                context.run(enter, BodyContext(self))
-                loop.start(self._body(), context)
+    def _step_succeeded(self, record: StepSucceeded) -> None:
+        future = self.loop.pending.get(record.step)
+        if future is None:
+            return
+        call: StepCall = future.command
+        try:
+            value = call.step.decode_result(record.output)
+        except ValueError as error:
+            raise Undecodable(f"the recorded result of step {record.step}: {error}") from error
+        self.loop.resolve(record.step, value)
+
+    def _step_failed(self, record: StepFailed) -> None:
+        kind = WorkerLost if record.lost else StepError
+        self.loop.reject(record.step, kind(record.name, record.error, record.attempt + 1))
+
+    def _timer_fired(self, record: TimerFired) -> None:
+        self.loop.fire(record.timer)
+
+    def _cancel(self, _record: CancelRequested) -> None:
+        self.cancel_requested = True
+        self.loop.cancel_root("the run was canceled")
+
+    def _start(self, record: RunStarted | BodyStarted) -> None:
+        if isinstance(record, BodyStarted):
+            self.body_attempt = record.attempt
+        self.loop.now_us = self.beginning.started_us
+        context = Context()
+        context.run(enter, BodyContext(self))
+        self.loop.start(self._body(), context)
+
+    _take: ClassVar[dict[type[Any], Callable[[Any, Any], None]]] = {
+        StepSucceeded: _step_succeeded,
+        StepFailed: _step_failed,
+        TimerFired: _timer_fired,
+        CancelRequested: _cancel,
+        RunStarted: _start,
+        BodyStarted: _start,
+    }
 
     def _body(self) -> Coroutine[Any, Any, Any]:
         try:
@@ -202,16 +226,10 @@ class Instance:
         except Exception as error:  # noqa: BLE001 - the input does not fit: that is how this body ends
             return _raise(error)
 
-    @staticmethod
-    def _decode(call: StepCall, record: StepSucceeded) -> Any:
-        try:
-            return call.step.decode_result(record.output)
-        except ValueError as error:
-            raise Undecodable(f"the recorded result of step {record.step}: {error}") from error
-
     def _collect(self, issued: list[Any]) -> list[Command]:
         """Turn the loop's commands into records; return those that take earlier ones back."""
         canceled: list[Command] = []
+        starts, outcomes = self.carry.starts, self.carry.outcomes
         for command in issued:
             if type(command) is CommandFuture:
                 key = command.key
@@ -220,7 +238,7 @@ class Instance:
                     step=key,
                     name=call.step.name,
                     attempt=0,
-                    start=self.carry.starts.get((key, 0), 0),
+                    start=starts.get((key, 0), 0) if starts else 0,
                     input=Raw(call.arguments.raw),
                     digest=call.arguments.digest,
                     line=call.line,
@@ -232,8 +250,8 @@ class Instance:
             else:
                 self._take_back(command, canceled)
                 continue
-            if key in self.carry.outcomes:
-                heappush(self._candidates, (self.carry.outcomes[key].seq, key))
+            if outcomes and key in outcomes:
+                heappush(self._candidates, (outcomes[key].seq, key))
         return canceled
 
     def _take_back(self, command: Canceled, canceled: list[Command]) -> None:
@@ -286,10 +304,7 @@ class Instance:
         """A step called in the body: a durable one."""
         frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]  # documented; inspect's way costs 30 times more
         # That is the line that awaits the step: behind us and behind Step.__call__.
-        code = frame.f_code
-        # Given to gather or a task group as it is, a step is awaited by nobody's line.
-        line = "" if code is _LOOP_CODE else f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-        call = StepCall(step, step.signature.bind(args, kwargs), line)
+        call = StepCall(step, step.signature.bind(args, kwargs), _place(frame.f_code, frame.f_lineno))
         return await self.loop.call(step.name, call, step.key)
 
     def random(self) -> random.Random:

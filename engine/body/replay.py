@@ -20,6 +20,7 @@ from durably.engine.log.records import (
     AttemptStarted,
     BodyFailed,
     Command,
+    Input,
     RunCanceled,
     RunFailed,
     RunSucceeded,
@@ -32,7 +33,7 @@ from durably.engine.log.records import (
 )
 from durably.engine.values.codec import encode_result
 
-__all__ = ["Mismatch", "match", "replay"]
+__all__ = ["Mismatch", "match", "replay", "undecodable"]
 
 
 class Mismatch(NamedTuple):
@@ -57,7 +58,7 @@ def replay(runnable: Runnable, beginning: Beginning, incarnation: Incarnation) -
             try:
                 got = instance.feed(group.input, group.at_us, group.seq)
             except Undecodable as error:
-                raise NondeterminismError(_report(instance, group, None, str(error))) from error
+                raise undecodable(instance, group.input, group.at_us, group.seq, error) from error
             mismatch = match(group.commands, got, instance)
             if mismatch is not None:
                 raise NondeterminismError(_report(instance, group, mismatch, ""))
@@ -67,6 +68,11 @@ def replay(runnable: Runnable, beginning: Beginning, incarnation: Incarnation) -
         raise
     instance.replaying = False
     return instance
+
+
+def undecodable(instance: Instance, record: Input, at_us: int, seq: int, error: Undecodable) -> NondeterminismError:
+    """What to say of a stored value that the code cannot decode any more (DESIGN rule 14)."""
+    return NondeterminismError(_report(instance, Group(seq, at_us, record, []), None, str(error)))
 
 
 def match(recorded: Sequence[Command], got: Sequence[Command], instance: Instance) -> Mismatch | None:

@@ -19,7 +19,18 @@ class Registered:
     A step with a trigger is an implicit workflow of its name that awaits it once (DESIGN section 3).
     """
 
-    __slots__ = ("_default", "_inherited", "code", "definition", "fn", "name", "retry", "signature", "triggers", "version")
+    __slots__ = (
+        "_default",
+        "_inherited",
+        "code",
+        "definition",
+        "fn",
+        "name",
+        "retry",
+        "signature",
+        "triggers",
+        "version",
+    )
 
     def __init__(self, definition: Workflow[..., Any] | Step[..., Any], default: RetryPolicy) -> None:
         self.definition = definition

@@ -9,10 +9,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
-from msgspec import NODEFAULT, UNSET, Raw
+from msgspec import NODEFAULT, UNSET, Raw, Struct
 
 from durably.engine.declare.events import Event
 from durably.engine.declare.parameters import PLAIN, Resolved, Unresolved, resolve
@@ -40,7 +40,7 @@ _NOTHING: Mapping[str, Any] = {}
 _decode_fields = decoder_for(dict[str, Raw])
 
 
-class Arguments(NamedTuple):
+class Arguments(Struct, frozen=True):
     """The arguments of one call, bound and encoded."""
 
     signature: "Signature"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
+from msgspec import Struct
 
 from durably.engine.body.context import StepContext, enter
 from durably.engine.body.instance import Beginning, StepCall
@@ -21,46 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "Attempts", "Ended", "Perform"]
 
 
-class Attempt:
+class Attempt(Struct, eq=False):
     """One start of one attempt of a step."""
 
-    __slots__ = (
-        "beginning",
-        "call",
-        "interrupted",
-        "key",
-        "last_error",
-        "number",
-        "policy",
-        "run",
-        "seq",
-        "start",
-        "suspect",
-        "task",
-    )
-
-    def __init__(
-        self,
-        run: "LiveRun",
-        key: str,
-        call: StepCall,
-        beginning: Beginning,
-        policy: RetryPolicy,
-        number: int,
-        start: int,
-    ) -> None:
-        self.run = run
-        self.key = key
-        self.call = call
-        self.beginning = beginning
-        self.policy = policy
-        self.number = number
-        self.start = start
-        self.seq = 0
-        self.last_error: StepError | None = None
-        self.suspect = False
-        self.interrupted = False
-        self.task: asyncio.Task[Any] | None = None
+    run: "LiveRun"
+    key: str
+    call: StepCall
+    beginning: Beginning
+    policy: RetryPolicy
+    number: int
+    start: int
+    seq: int = 0
+    last_error: StepError | None = None
+    interrupted: bool = False
+    task: asyncio.Task[Any] | None = None
 
 
 Perform = Callable[[Attempt], Awaitable[Any]]
@@ -150,7 +125,9 @@ class Attempts:
         """Call the step's function with a decoded copy of the arguments, within the step's timeout."""
         step = attempt.call.step
         args, kwargs = attempt.call.arguments.decode()
-        async with asyncio.timeout(step.timeout) if step.timeout is not None else _NO_LIMIT:
+        if step.is_async and step.timeout is None:
+            return await step.fn(*args, **kwargs)  # most are so, and a limit that is none costs 2 µs
+        async with asyncio.timeout(step.timeout):
             if step.is_async:
                 return await step.fn(*args, **kwargs)
             return await anyio.to_thread.run_sync(
@@ -182,11 +159,3 @@ class Attempts:
 
 def _take_no_notice(attempt: Attempt, value: Any, error: BaseException | None) -> None:
     del attempt, value, error
-
-
-class _NoLimit:
-    async def __aenter__(self) -> None: ...
-    async def __aexit__(self, *_: object) -> None: ...
-
-
-_NO_LIMIT = _NoLimit()

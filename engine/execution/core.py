@@ -69,12 +69,13 @@ class Core:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the reason when this engine cannot go on: the store is damaged, or another engine has it."""
         self.draining = False
+        self._abandoned = False
         self.background = Background(self._fail)
         self.journal = Journal(
             store,
             clock,
             self.background,
-            committed=self._watched(self._committed),
+            committed=self._committed,
             lost=self._lost,
             reopened=self._reopened,
             fatal=self._fail,
@@ -102,6 +103,7 @@ class Core:
             arm=self._arm,
             rest=self.runs.rest,
             forget=self._forget,
+            block=self.loader.block,
             shelve=self._shelve,
             watched=self._watched,
         )
@@ -137,6 +139,8 @@ class Core:
 
         What does not end is written down as lost by the drain, which never counts against a step.
         """
+        if self._abandoned:
+            return
         self.draining = True
         self.timers.close()
         self.executor.admission.close()
@@ -153,7 +157,7 @@ class Core:
 
     async def abandon(self) -> None:
         """Stop as `kill -9` would: nothing more is written, nobody is waited for. For tests of what comes after."""
-        self.draining = True
+        self.draining = self._abandoned = True
         self.journal.stop()
         self.timers.close()
         self.executor.admission.close()
@@ -292,7 +296,12 @@ class Core:
     # -- commits and their failures
 
     def _committed(self, operation: Append, result: Result) -> None:
-        self.executor.committed(operation, result)
+        # As `_watched` does, without its layer: this is the way of every group.
+        try:
+            self.executor.committed(operation, result)
+        except Exception as error:
+            self._fail(error)
+            raise
 
     def _lost(self, operations: list[Append]) -> None:
         """Nobody knows what became of these: forget what was built on them, keep what cannot be rebuilt."""

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 import structlog
 
 from durably.engine.body.ending import conclude
-from durably.engine.body.instance import Beginning, Instance
+from durably.engine.body.instance import Beginning, Instance, Undecodable
+from durably.engine.body.replay import undecodable
 from durably.engine.declare.definitions import Step
 from durably.engine.declare.registry import Registered
 from durably.engine.errors import DurablyError, NonRetriableError, RunConflict, StepError
@@ -66,8 +67,8 @@ class Executor:
     """Drives loaded runs. Who loads them, and what makes them go on, is other modules' business.
 
     They are handed in: `when_loaded` runs an action once a run is in memory, `arm` wakes a run when its next timer is
-    due, `rest` says that a run waits, `forget` that it is done with, `shelve` keeps outcomes of a blocked run, and
-    `watched` stops the engine when a callback fails.
+    due, `rest` says that a run waits, `forget` that it is done with, `block` that its code does not fit, `shelve` keeps
+    outcomes of a blocked run, and `watched` stops the engine when a callback fails.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Executor:
         arm: Callable[[LiveRun], None],
         rest: Callable[[LiveRun], None],
         forget: Callable[[LiveRun], None],
+        block: Callable[[LiveRun, DurablyError], None],
         shelve: Callable[[LiveRun], None],
         watched: Callable[[Ended], Ended],
     ) -> None:
@@ -94,6 +96,7 @@ class Executor:
         self.arm = arm
         self.rest = rest
         self.forget = forget
+        self.block = block
         self.shelve = shelve
         self.admission = Admission(settings.max_steps, self._turn)
         self.attempts = Attempts(
@@ -159,7 +162,14 @@ class Executor:
         state, instance = self._state(run), run.instance
         assert instance is not None
         at_us = self.stamp(state) if now_us is None else now_us
-        commands = instance.feed(record, at_us, state.seq + len(before) + 1)
+        seq = state.seq + len(before) + 1
+        try:
+            commands = instance.feed(record, at_us, seq)
+        except Undecodable as error:  # carried over, or kept in the inbox, from before the code was changed
+            self.block(run, undecodable(instance, record, at_us, seq, error))
+            instance.evict()
+            run.instance = None
+            return
         if instance.ended:
             commands.append(conclude(instance, at_us, self.randomness))
         elif too_long(state.seq + len(commands), run.size):
@@ -226,7 +236,8 @@ class Executor:
             self._refused(run, result)
             return
         if run.stored is not None:
-            run.stored.set_result(None)
+            if not run.stored.done():  # who started it may have gone
+                run.stored.set_result(None)
             run.stored = None
         for line in lines:
             line.emit()
@@ -236,8 +247,9 @@ class Executor:
                 effect(self, run, record)
         for observe in self.observers:
             observe(run, records)
-        if run.state is not None and not run.state.ended:
-            self.arm(run)
+        if run.state is not None and run.state.finished_us is None:
+            if operation.change is not None:  # the due time is part of it
+                self.arm(run)
             self.rest(run)
 
     def _refused(self, run: LiveRun, reason: Result) -> None:
@@ -245,7 +257,8 @@ class Executor:
         log.error("run.fenced", run_id=run.id, reason=str(reason))
         run.blocked = True
         if run.stored is not None:
-            run.stored.set_exception(RunConflict(f"run {run.id!r} exists already: {reason}"))
+            if not run.stored.done():
+                run.stored.set_exception(RunConflict(f"run {run.id!r} exists already: {reason}"))
             run.stored = None
             self.forget(run)
 
@@ -328,11 +341,12 @@ class Executor:
         step = state.steps.get(key)
         if outcome is None or step is None or not step.running or step.attempt != outcome.attempt:
             return
-        *before, last = outcome.records
+        records = outcome.records
+        last = records[-1]
         if isinstance(last, AttemptFailed):
-            self.append(run, self.stamp(state), outcome.records, taken=outcome.taken)
+            self.append(run, self.stamp(state), records, taken=outcome.taken)
         else:
-            self.activate(run, last, before=before, taken=outcome.taken)
+            self.activate(run, last, before=records[:-1], taken=outcome.taken)
 
     def _unwound(self, run: LiveRun, key: str) -> None:
         if run.interrupted.pop(key, None) is not None and not run.interrupted:
@@ -365,7 +379,7 @@ class Executor:
 
     def wake(self, run: LiveRun) -> None:
         """Whatever of this loaded run is due."""
-        while run.state is not None and not run.state.ended:
+        while run.state is not None and not run.state.ended and not run.blocked:
             due = run.state.take_due(self.clock.now_us())
             if due is None:
                 self.arm(run)
@@ -382,7 +396,7 @@ class Executor:
         state = self._state(run)
         if state.ended:
             return
-        if run.instance is not None:
+        if run.instance is not None and not run.instance.ended:
             self.activate(run, CancelRequested(reason="requested"), taken=taken)
         else:
             self.append(run, self.stamp(state), [CancelRequested(reason="requested"), RunCanceled()], taken=taken)

@@ -79,7 +79,7 @@ class Journal:
     def _done(self, operation: Operation, result: Result) -> None:
         if self._stopped:
             return
-        if isinstance(operation, Append):
+        if type(operation) is Append:
             self._committed(operation, result)
         else:
             answer: Answer = operation.after

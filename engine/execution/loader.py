@@ -198,7 +198,7 @@ class Loader:
                     run.instance = yield from replay(run.registered, loaded.beginning, loaded.incarnation)
         except DurablyError as error:
             run.loading = False
-            self._blocked(run, error)
+            self.block(run, error)
             yield
             return
         run.loading = run.blocked = False
@@ -210,9 +210,9 @@ class Loader:
             self._resume(run, inbox)
         todo, run.todo = run.todo, type(run.todo)()
         for action in todo:
-            if run.state is not None and not run.state.ended:
+            if run.state is not None and not (run.state.ended or run.blocked):
                 action()
-        if run.state is not None and not run.state.ended and run.can_rest:
+        if run.state is not None and not (run.state.ended or run.blocked) and run.can_rest:
             self._runs.rest(run)
         yield
 
@@ -227,7 +227,8 @@ class Loader:
             )
         return registered
 
-    def _blocked(self, run: LiveRun, error: DurablyError) -> None:
+    def block(self, run: LiveRun, error: DurablyError) -> None:
+        """Leave a run alone whose code does not fit its history, until fitting code is there (DESIGN rule 13)."""
         run.blocked = True
         code = "" if run.registered is None else run.registered.code
         if not isinstance(error, NondeterminismError):

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from durably.engine.body.instance import StepCall
 from durably.engine.log.records import AttemptFailed, StepFailed, StepSucceeded, from_us
@@ -16,7 +16,7 @@ from durably.store.runtime import SECOND_US
 __all__ = ["Outcome", "failure", "success"]
 
 
-class Outcome(NamedTuple):
+class Outcome(Struct, frozen=True):
     """The records that an attempt's end adds to the log. It holds for that start of that attempt and no other."""
 
     step: str

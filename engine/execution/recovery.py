@@ -15,7 +15,7 @@ from durably.store import InboxRow
 __all__ = ["feed_inbox", "resume"]
 
 
-def resume(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> None:
+def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor) -> None:
     """Make a loaded run go on: its code fits its history up to the last record.
 
     Outcomes that are known are fed first, those kept in memory over an outage and those left in the inbox while the run
@@ -25,14 +25,12 @@ def resume(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> None:
     assert state is not None
     assert run.registered is not None
     gone = list(_gone(run, state))  # before anything is started here
+    run.taken.clear()  # what is still in the inbox has not been taken, whatever was tried
     if state.blocked is not None:
         executor.append(run, executor.stamp(state), [RunUnblocked(code=run.registered.code)])
-    if state.started_us is None:
+    if state.started_us is None and not any(isinstance(decode_item(row.body), CancelItem) for row in items):
         executor.start(run, run.registered)
     feed_inbox(run, items, executor)
-    for key in list(run.outcomes):
-        if _open(run):
-            executor.deliver(run, key)
     if _open(run):
         _write_losses(run, gone, executor)
     for key in list(_waiting(run)):
@@ -42,20 +40,30 @@ def resume(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> None:
 
 
 def feed_inbox(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> None:
-    """Take over what lies in the inbox for a loaded run, each item once."""
+    """Feed a loaded run the outcomes that are known, and what lies in its inbox, each item once.
+
+    Outcomes come first: what was done before a cancel must not be thrown away by it.
+    """
+    cancels: list[int] = []
     for row in items:
-        if row.item in run.taken or not _open(run):
+        if row.item in run.taken:
             continue
         run.taken.add(row.item)
         item = decode_item(row.body)
         if isinstance(item, CancelItem):
-            executor.cancel(run, (row.item,))
+            cancels.append(row.item)
         else:
             run.outcomes[item.step] = item.outcome(row.item)
+    for key in list(run.outcomes):
+        if _open(run):
+            executor.deliver(run, key)
+    for number in cancels:
+        if _open(run):
+            executor.cancel(run, (number,))
 
 
 def _open(run: LiveRun) -> bool:
-    return run.state is not None and not run.state.ended
+    return run.state is not None and not run.state.ended and not run.blocked
 
 
 def _gone(run: LiveRun, state: RunState) -> Iterator[tuple[str, StepState]]:

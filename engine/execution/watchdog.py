@@ -72,9 +72,9 @@ def _whose(frame: FrameType) -> tuple[str, str]:
     walk: FrameType | None = frame
     while walk is not None:
         candidate = walk.f_locals.get("self")
-        if isinstance(candidate, RunLoop):
-            beginning = candidate.owner.beginning
-            owner = f"workflow {candidate.owner.runnable.name!r}, run {beginning.run_id}"
+        instance = candidate.owner if isinstance(candidate, RunLoop) else None
+        if instance is not None:  # None while it is evicted: the other thread goes on as we look
+            owner = f"workflow {instance.runnable.name!r}, run {instance.beginning.run_id}"
             break
         walk = walk.f_back
     return owner, f"{last.filename}:{last.lineno} in {last.name}"

@@ -31,6 +31,7 @@ from durably.engine.log.records import (
     StepScheduled,
     StepSucceeded,
     TimerFired,
+    TimerSet,
     type_name,
 )
 
@@ -74,6 +75,8 @@ class Carry(Struct, frozen=True):
     """How often each (step, attempt) was started, so that `start` goes on counting and no task is counted twice."""
     failed: BodyFailed | None = None
     """How the incarnation before ended."""
+    timers: dict[str, TimerSet] = {}
+    """Timers that were set before. One that had not fired keeps its due time when the body sets it again."""
 
 
 class Incarnation(Struct):
@@ -187,7 +190,9 @@ def carry_over(earlier: Sequence[Incarnation], entries: Iterable[Entry]) -> Carr
     if not earlier:
         return Carry()
     outcomes: dict[str, Carried] = dict(earlier[-1].carry.outcomes)
+    timers: dict[str, TimerSet] = dict(earlier[-1].carry.timers)
     for group in earlier[-1].groups:
+        timers.update((each.timer, each) for each in group.commands if isinstance(each, TimerSet))
         match group.input:
             case StepSucceeded() | StepFailed():
                 outcomes[group.input.step] = Carried(group.seq, group.at_us, group.input)
@@ -202,4 +207,4 @@ def carry_over(earlier: Sequence[Incarnation], entries: Iterable[Entry]) -> Carr
             starts[key] = max(starts.get(key, 0), entry.record.start + 1)
     end = earlier[-1].groups[-1].commands[-1:]
     failed = end[0] if end and isinstance(end[0], BodyFailed) else None
-    return Carry(outcomes, starts, failed)
+    return Carry(outcomes, starts, failed, timers)

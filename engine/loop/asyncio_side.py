@@ -197,7 +197,8 @@ class AsyncioSide(ForbiddenCalls):
 
     def next_key(self, name: str) -> str:
         """The identity of the next command of that name in the current asyncio task."""
-        return self.identities.numbered(f"{self.path()}/{name}")
+        task = self._current_task()
+        return self.identities.numbered(f"{'!' if task is None else task.path}/{name}")
 
     def path(self) -> str:
         """That of the current asyncio task; `!` in a bare callback."""

@@ -163,7 +163,7 @@ class CommandFuture(asyncio.Future[Any]):
         super().__init__(loop=loop)
         self.key = key
         self.command = command
-        home = cast("Home", loop)
+        home: Any = loop  # a Home
         self.order = home.next_order()
         self.turn = home.turn
 

@@ -24,7 +24,9 @@ class Identities:
 
     def numbered(self, place: str) -> str:
         """The key of the next one in that place. `ValueError` if the workflow has chosen that key before."""
-        key = f"{place}#{self.next_number(place)}"
+        number = self._counts.get(place, 0)
+        self._counts[place] = number + 1
+        key = f"{place}#{number}"
         if self._chosen is not None and key in self._chosen:
             raise _used(key)
         return key

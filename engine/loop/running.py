@@ -15,20 +15,15 @@ from asyncio import AbstractEventLoop, Task
 from asyncio.events import _get_running_loop, _set_running_loop
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 __all__ = ["Outside", "as_current", "enter", "is_running", "leave"]
 
 AsyncGeneratorHook = Callable[[AsyncGenerator[Any, Any]], None]
 
 
-class Outside(NamedTuple):
-    """What was running on this thread before `enter`, to be put back by `leave`."""
-
-    loop: AbstractEventLoop | None
-    task: Task[Any] | None
-    first_iteration: AsyncGeneratorHook | None
-    finalizer: AsyncGeneratorHook | None
+Outside: TypeAlias = tuple[AbstractEventLoop | None, Task[Any] | None, Any]
+"""What was running on this thread before `enter`, to be put back by `leave`: loop, task, and generator hooks."""
 
 
 def enter(loop: AbstractEventLoop, first_iteration: AsyncGeneratorHook, finalizer: AsyncGeneratorHook) -> Outside:
@@ -38,7 +33,7 @@ def enter(loop: AbstractEventLoop, first_iteration: AsyncGeneratorHook, finalize
     would be finished on the engine's loop, with whatever it does in its `finally`.
     """
     loop_outside = _get_running_loop()
-    outside = Outside(loop_outside, _suspend(loop_outside), *sys.get_asyncgen_hooks())
+    outside = loop_outside, _suspend(loop_outside), sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(first_iteration, finalizer)
     _set_running_loop(loop)
     return outside
@@ -46,10 +41,11 @@ def enter(loop: AbstractEventLoop, first_iteration: AsyncGeneratorHook, finalize
 
 def leave(outside: Outside) -> None:
     """Put back what `enter` found."""
-    _set_running_loop(outside.loop)
-    sys.set_asyncgen_hooks(outside.first_iteration, outside.finalizer)
-    if outside.task is not None:
-        _resume(outside.task)
+    loop, task, hooks = outside
+    _set_running_loop(loop)
+    sys.set_asyncgen_hooks(*hooks)
+    if task is not None:
+        _resume(task)
 
 
 if sys.version_info >= (3, 14):

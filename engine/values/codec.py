@@ -109,7 +109,9 @@ def encode_result(value: object) -> bytes:
     Raises:
         Unencodable: as for `encode`, or it takes more than `MAX_RESULT` bytes.
     """
-    raw = encode(value)
+    raw = try_encode(value)
+    if raw is None:
+        raise _unencodable(value)
     if len(raw) > MAX_RESULT:
         raise Unencodable(
             f"the result is {len(raw):,} bytes of JSON, over the limit of {MAX_RESULT:,}; "
@@ -327,7 +329,7 @@ def digest(raw: bytes) -> str:
 
     A CRC-32: it is there to notice changed code, not an attacker, and takes half the time of BLAKE2.
     """
-    return crc32(raw).to_bytes(4).hex()
+    return f"{crc32(raw):08x}"
 
 
 def stable_digest(value: object, raw: bytes) -> str:

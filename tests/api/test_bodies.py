@@ -23,6 +23,7 @@ async def test_half_a_body_is_answered_with_408(launch: Any) -> None:
     api = await launch(limits=LIMITS._replace(body_s=SHORT, linger_s=SHORT))
     answer = await api.raw(post(b"/e/k", b'{"name":', b"Content-Length: 100"))
     assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"Connection: close" in answer
     assert b'{"ids":[],"status":408,"error":"the body was not there' in answer
 
 

@@ -1,6 +1,7 @@
 """Requests that wait for a run to end."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ pytestmark = pytest.mark.anyio
 WORKFLOWS = "/api/v1/workflows"
 
 
-async def test_a_failure_is_waited_for_too(api: Any) -> None:
+async def test_a_failure_is_waited_for_too(api: Any, caplog: pytest.LogCaptureFixture) -> None:
     answer = await api.post(f"{WORKFLOWS}/broken/actions/run?wait=30")
     assert answer.status == 201
     assert answer.json["data"]["attributes"]["status"] == "FAILED"
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []  # of exceptions nobody looked at
 
 
 async def test_a_wait_that_is_over_answers_with_the_open_run(api: Any) -> None:

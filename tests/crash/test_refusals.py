@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -133,7 +133,7 @@ class LimitedFiles:
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Disk]:
+def small_disk(folder: Path) -> Generator[Disk]:
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "durably-test", str(folder)]
     if os.geteuid() != 0 or shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
         pytest.skip("needs to be allowed to mount a small file system")
@@ -144,7 +144,7 @@ def small_disk(folder: Path) -> Iterator[Disk]:
 
 
 @contextmanager
-def limited_files(folder: Path) -> Iterator[Disk]:
+def limited_files(folder: Path) -> Generator[Disk]:
     if not hasattr(resource, "prlimit"):
         pytest.skip("needs Linux")
     yield LimitedFiles(folder)

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+
+from durably.api.cli import main
 
 DURABLY = [sys.executable, "-c", "from durably.api.cli import main; main(prog_name='durably')"]
 
@@ -69,6 +72,15 @@ def stuck() -> None:
 async def hang() -> None:
     await stuck()
 
+@step
+async def rude() -> None:
+    count("rude")
+    time.sleep(600)
+
+@workflow
+async def block_the_loop() -> None:
+    await rude()
+
 @workflow
 async def nap(seconds: float) -> str:
     await asyncio.sleep(seconds)
@@ -83,9 +95,10 @@ class Server:
         self.folder = folder
         self._errors = folder / "stderr.txt"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DURABLY_")}
+        environment["DURABLY_PORT"] = "0"
         with self._errors.open("ab") as errors:
             self.process = subprocess.Popen(
-                [*DURABLY, *args, "--port", "0", "--json"],
+                [*DURABLY, *args, "--json"],
                 cwd=folder,
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -128,8 +141,10 @@ class Server:
         return self.process.wait()
 
     def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
-        """Run another command against it."""
-        return run_durably(self.folder, *args, "--url", self.url)
+        """Run another command against it, in this process, which is quicker."""
+        done = CliRunner().invoke(main, [*args, "--url", self.url])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return subprocess.CompletedProcess(args, done.exit_code, done.stdout, done.stderr)
 
     def json(self, *args: str) -> Any:
         """What that command prints as JSON."""
@@ -153,11 +168,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-Launch = Callable[..., Server]
+Spawn = Callable[..., Server]
 
 
 @pytest.fixture
-def launch(folder: Path) -> Iterator[Launch]:
+def spawn(folder: Path) -> Iterator[Spawn]:
     """Starts `durably` with these arguments in the folder; killed with the test."""
     servers: list[Server] = []
 

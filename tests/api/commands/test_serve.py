@@ -1,5 +1,6 @@
 """`durably serve`: its start, its end, and what keeps it from starting."""
 
+import json
 import os
 import re
 import signal
@@ -13,26 +14,26 @@ from typing import Any
 
 import pytest
 
-Launch = Callable[..., Any]
+Spawn = Callable[..., Any]
 Durably = Callable[..., subprocess.CompletedProcess[str]]
 
 
 # -- the beginning
 
 
-def test_it_says_what_it_serves_and_is_ready_then(launch: Launch, folder: Path) -> None:
-    server = launch("serve", "flows.py")
+def test_it_says_what_it_serves_and_is_ready_then(spawn: Spawn, folder: Path) -> None:
+    server = spawn("serve", "flows.py")
     told = server.until("serving")
     assert told["pid"] == server.process.pid
     assert told["store"] == "sqlite:///durably.db"
     assert {"name": "hello", "version": 1, "on": ["demo/hello"]} in told["workflows"]
-    with urllib.request.urlopen(f"{told['url']}/health/ready") as answer:  # noqa: S310 - our own server
+    with urllib.request.urlopen(f"{told['url']}/health/ready") as answer:
         assert answer.status == 200
     assert (folder / "durably.db").exists()
 
 
-def test_people_are_told_where_to_look_and_what_to_try(launch: Launch, durably: Durably) -> None:
-    server = launch("serve", "flows.py").ready()
+def test_people_are_told_where_to_look_and_what_to_try(spawn: Spawn) -> None:
+    server = spawn("serve", "flows.py").ready()
     port = server.url.rpartition(":")[2]
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
@@ -56,12 +57,12 @@ def test_people_are_told_where_to_look_and_what_to_try(launch: Launch, durably: 
     assert text.rstrip().endswith("stopping")
 
 
-def test_an_engine_in_the_target_brings_its_settings_and_the_command_line_wins(launch: Launch, folder: Path) -> None:
+def test_an_engine_in_the_target_brings_its_settings_and_the_command_line_wins(spawn: Spawn, folder: Path) -> None:
     (folder / "mine.py").write_text(
         "from durably import Engine\nfrom flows import add, nap\n"
         "engine = Engine('sqlite:///mine.db', workflows=[add, nap], environment='staging')\n"
     )
-    server = launch("serve", "mine.py:engine")
+    server = spawn("serve", "mine.py:engine")
     told = server.until("serving")
     assert (told["store"], [each["name"] for each in told["workflows"]]) == ("sqlite:///mine.db", ["add", "nap"])
     server.url = told["url"]
@@ -69,7 +70,7 @@ def test_an_engine_in_the_target_brings_its_settings_and_the_command_line_wins(l
     server.signal(signal.SIGTERM)
     assert server.ended() == 0
 
-    other = launch("serve", "mine.py:engine", "--store", "sqlite:///other.db", "--environment", "production")
+    other = spawn("serve", "mine.py:engine", "--store", "sqlite:///other.db", "--environment", "production")
     told = other.until("serving")
     other.url = told["url"]
     assert told["store"] == "sqlite:///other.db"
@@ -79,39 +80,52 @@ def test_an_engine_in_the_target_brings_its_settings_and_the_command_line_wins(l
 # -- the end
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_running_steps_end(launch: Launch, folder: Path, number: signal.Signals) -> None:
-    server = launch("serve", "flows.py").ready()
+def begin(server: Any) -> str:
+    """Trigger a run that is in the middle of its second step when this returns; its id."""
     server("send", "demo/hello", '{"name": "Ada"}')
-    run = server.until("started")["run"]
     server.until("body", step="until_told")
+    [run] = server.json("runs")
+    return str(run["id"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_running_steps_end(spawn: Spawn, durably: Durably, folder: Path, number: signal.Signals) -> None:
+    server = spawn("serve", "flows.py").ready()
+    run = begin(server)
     server.signal(number)
     assert "the step that runs may take 30 s to end" in server.until("stopping")["text"]
     (folder / "go").touch()
     assert server.ended() == 0
 
-    # The step's success is in the log, so it does not run again.
-    again = launch("serve", "flows.py").ready()
-    again.until("succeeded", run=run)
+    info = json.loads(durably("show", run, "--store", "sqlite:///durably.db", "--json").stdout)
+    assert (info["status"], info["output"]) == ("SUCCEEDED", "Hello Ada!")
     assert server.executions == ["first", "until_told"]
 
 
-def test_a_thread_that_never_ends_does_not_keep_the_process(launch: Launch, folder: Path) -> None:
-    server = launch("serve", "flows.py", "--drain-timeout", "0.2").ready()
-    server("start", "hang")
-    run = server.until("started")["run"]
+def test_a_thread_that_never_ends_does_not_keep_the_process(spawn: Spawn) -> None:
+    server = spawn("serve", "flows.py", "--drain-timeout", "0.2").ready()
+    run = server.json("start", "hang")["id"]
     server.until("body", step="stuck")
     server.signal(signal.SIGTERM)
     assert server.process.wait(timeout=30) == 0  # the step sleeps for ten minutes
 
-    again = launch("serve", "flows.py").ready()
+    again = spawn("serve", "flows.py").ready()
     types = [record["type"] for record in again.json("export", run)["records"]]
     assert types[:4] == ["run.created", "run.started", "attempt.started", "attempt.lost"]
     assert again.json("export", run)["records"][3]["reason"] == "drain"
 
 
-def test_a_second_signal_stops_at_once(launch: Launch, folder: Path) -> None:
-    server = launch("serve", "flows.py", "--drain-timeout", "500").ready()
+def test_code_that_keeps_the_loop_does_not_keep_the_process(spawn: Spawn) -> None:
+    server = spawn("serve", "flows.py", "--drain-timeout", "0.1").ready()
+    with subprocess.Popen([*server.process.args[:3], "start", "block_the_loop", "--url", server.url]) as starting:
+        server.until("body", step="rude")
+        server.signal(signal.SIGTERM)
+        assert server.process.wait(timeout=30) == 1
+    assert starting.returncode in {0, 1}  # told, or not, before the loop was kept
+
+
+def test_a_second_signal_stops_at_once(spawn: Spawn) -> None:
+    server = spawn("serve", "flows.py", "--drain-timeout", "500").ready()
     server("start", "hang")
     server.until("body", step="stuck")
     status = None
@@ -124,18 +138,17 @@ def test_a_second_signal_stops_at_once(launch: Launch, folder: Path) -> None:
     assert status == 128 + signal.SIGTERM
 
 
-def test_signals_that_come_together_are_one(launch: Launch, folder: Path) -> None:
-    server = launch("serve", "flows.py").ready()
-    server("send", "demo/hello", '{"name": "Ada"}')
-    server.until("body", step="until_told")
+def test_signals_that_come_together_are_one(spawn: Spawn, folder: Path) -> None:
+    server = spawn("serve", "flows.py").ready()
+    begin(server)
     server.signal(signal.SIGINT)
     server.signal(signal.SIGTERM)  # Ctrl-C under `timeout` or make
     (folder / "go").touch()
     assert server.ended() == 0
 
 
-def test_an_engine_that_cannot_go_on_ends_the_process_with_the_reason(launch: Launch, folder: Path) -> None:
-    server = launch("serve", "flows.py").ready()
+def test_an_engine_that_cannot_go_on_ends_the_process_with_the_reason(spawn: Spawn, folder: Path) -> None:
+    server = spawn("serve", "flows.py").ready()
     with sqlite3.connect(folder / "durably.db") as database:  # as if another engine had taken the store
         database.execute("INSERT INTO sessions (token, began_us, first_record) VALUES ('another', 0, 0)")
     database.close()
@@ -146,16 +159,14 @@ def test_an_engine_that_cannot_go_on_ends_the_process_with_the_reason(launch: La
     assert "Traceback" not in server.errors
 
 
-def test_after_kill_9_runs_go_on_and_finished_steps_do_not_run_again(launch: Launch, folder: Path) -> None:
-    server = launch("serve", "flows.py").ready()
-    server("send", "demo/hello", '{"name": "Ada"}')
-    run = server.until("started")["run"]
-    server.until("body", step="until_told")
+def test_after_kill_9_runs_go_on_and_finished_steps_do_not_run_again(spawn: Spawn, folder: Path) -> None:
+    server = spawn("serve", "flows.py").ready()
+    run = begin(server)
     server.process.kill()
     server.process.wait()
     (folder / "go").touch()
 
-    again = launch("serve", "flows.py").ready()
+    again = spawn("serve", "flows.py").ready()
     again.until("succeeded", run=run)
     info = again.json("show", run)
     assert (info["output"], info["tasks"]) == ("Hello Ada!", 2)
@@ -175,8 +186,8 @@ def refusal(durably: Durably, *args: str, status: int, **environment: str) -> st
     return done.stderr
 
 
-def test_a_store_in_use_names_the_process(launch: Launch, durably: Durably) -> None:
-    server = launch("serve", "flows.py").ready()
+def test_a_store_in_use_names_the_process(spawn: Spawn, durably: Durably) -> None:
+    server = spawn("serve", "flows.py").ready()
     text = refusal(durably, "serve", "flows.py", "--port", "0", status=1)
     assert f"in use by another engine (process {server.process.pid})" in text
 

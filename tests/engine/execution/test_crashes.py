@@ -20,7 +20,8 @@ pytestmark = pytest.mark.anyio
 
 
 class DeadlyStore(MemoryStore):
-    """The process dies at commit number `dies_at`, before or after it happened: nobody hears of it any more."""
+    """The process dies at commit number `dies_at`, before or after it happened: nobody hears of it any
+    more."""
 
     def __init__(self, dies_at: int, *, happened: bool) -> None:
         super().__init__()
@@ -118,7 +119,8 @@ EXPECTED = [[[branch, 0], [branch, 1]] for branch in range(10)]
 async def test_ten_sequences_of_the_same_step_resume_with_every_result_in_its_place(
     *, happened: bool, max_parked: int
 ) -> None:
-    """Issue 2: "50 of 50 times". Here in 84 ways: at each of 21 commits, each time in another order of ends."""
+    """Issue 2: "50 of 50 times". Here in 84 ways: at each of 21 commits, each time in another order of
+    ends."""
     times = random.Random(0)  # noqa: S311 - repeatable on purpose
     for dies_at in range(1, 22):
         calls: Counter[str] = Counter()

@@ -235,6 +235,14 @@ def test_outcomes_of_all_earlier_incarnations_carry_over() -> None:
     assert found == {"A": (4, "step.succeeded"), "B": (8, "step.succeeded")}
 
 
+def test_timers_that_were_set_are_remembered_with_their_due_time() -> None:
+    log = entries(STARTED, timer("a"), BODY_FAILED, BodyStarted(attempt=1), timer("b"), BODY_FAILED)
+    assert {key: each.due_at for key, each in carry_over(parse(log).incarnations, log).timers.items()} == {
+        "a": from_us(50),
+        "b": from_us(50),
+    }
+
+
 def test_starts_go_on_counting_over_incarnations() -> None:
     """So that no task is counted twice, and no start of an attempt has the number of another."""
     log = entries(

@@ -1,0 +1,107 @@
+"""Commands that talk to a server: `start`, `send`, `cancel`, `rerun`, `show`."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Spawn = Callable[..., Any]
+
+
+@pytest.fixture
+def server(spawn: Spawn) -> Iterator[Any]:
+    return spawn("serve", "flows.py").ready()
+
+
+def test_start_prints_the_id_and_with_wait_what_came_of_it(server: Any) -> None:
+    started = server("start", "add", '{"a": 1}', "--run-id", "sum-1")
+    assert (started.returncode, started.stdout) == (0, "sum-1\n")
+    assert "durably show sum-1" in started.stderr
+
+    again = server("start", "add", '{"a": 1}', "--run-id", "sum-1", "--wait")
+    assert (again.returncode, again.stdout) == (0, '{"sum":3,"of":[1,2]}\n')
+    assert "run sum-1 of add SUCCEEDED" in again.stderr
+    assert len(server.json("runs")) == 1
+
+    other = server("start", "add", '{"a": 2}', "--run-id", "sum-1")
+    assert other.returncode == 1
+    assert other.stderr.startswith("Error: run 'sum-1' exists and is another one")
+
+    failed = server("start", "fail", '{"why": "no way"}', "--wait")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "no way" in failed.stderr
+    assert server("start", "add", '{"a": "x"}').stderr.startswith("Error: add(): parameter 'a' does not fit")
+    assert "workflow 'ad' is not registered" in server("start", "ad").stderr
+
+
+def test_arguments_from_standard_input(server: Any) -> None:
+    done = subprocess.run(
+        [*server.process.args[:3], "start", "add", "-", "--wait", "--url", server.url],
+        input='{"a": 40}', capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["sum"] == 42
+
+
+def test_test_mode(server: Any) -> None:
+    info = json.loads(server("start", "shake", "--test", "--wait", "--json").stdout)
+    assert (info["status"], info["test"]) == ("FAILED", True)
+    assert "no line 0" in info["error"]["message"]
+    assert server.json("start", "shake", "--wait")["output"] == 7
+
+
+def test_an_event_sent_twice_is_one(server: Any, folder: Path) -> None:
+    (folder / "go").touch()
+    for _ in range(2):
+        sent = server("send", "demo/hello", '{"name": "Ada"}', "--id", "e1")
+        assert (sent.returncode, sent.stdout) == (0, "e1\n")
+    conflict = server("send", "demo/hello", '{"name": "Bob"}', "--id", "e1")
+    assert conflict.returncode == 1
+    assert "an id stands for one event" in conflict.stderr
+    assert server.json("send", "demo/other")["ids"]
+    [run] = server.json("runs")
+    assert run["event_id"] == "e1"
+
+
+def test_cancel_and_rerun(server: Any) -> None:
+    assert server("start", "nap", '{"seconds": 3600}', "--run-id", "sleeper").returncode == 0
+    assert server.json("show", "sleeper")["phase"] == "sleeping"
+    assert server("cancel", "sleeper").returncode == 0
+    server.until("canceled", run="sleeper")
+    late = server("cancel", "sleeper")
+    assert late.returncode == 1
+    assert "has ended CANCELED" in late.stderr
+
+    again = server("rerun", "sleeper", "--input", '{"seconds": 0}')
+    info = server.json("show", again.stdout.strip())
+    assert (info["trigger"], info["origin"]) == ("RERUN", "sleeper")
+    assert server("rerun", "sleeper", "--version", "7").returncode == 1
+    unbuilt = server("rerun", "sleeper", "--from-step", "first")
+    assert unbuilt.returncode == 2
+    assert "not built yet" in unbuilt.stderr
+
+
+def test_show_counts_down(server: Any) -> None:
+    server("start", "nap", '{"seconds": 86400}', "--run-id", "sleeper")
+    text = server("show", "sleeper").stdout
+    assert "RUNNING sleeping" in text
+    assert "sleeping, due in 23 h 59 min" in text or "sleeping, due in 1 d" in text
+
+
+def test_who_waits_goes_on_when_the_server_is_back(spawn: Spawn, server: Any) -> None:
+    port = server.url.rpartition(":")[2]
+    server("send", "demo/hello", '{"name": "Ada"}')
+    command = ["start", "nap", '{"seconds": 0.3}', "--wait", "--run-id", "n", "--url", server.url]
+    with subprocess.Popen(
+        [*server.process.args[:3], *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        server.until("started", run="n")
+        server.process.kill()
+        server.process.wait()
+        back = spawn("serve", "flows.py", "--port", port)
+        out, errors = waiting.communicate()
+    assert (waiting.returncode, out) == (0, '"awake"\n')
+    assert "run n of nap SUCCEEDED" in errors
+    assert back.process.poll() is None

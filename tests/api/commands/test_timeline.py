@@ -1,0 +1,227 @@
+"""What `durably show` makes of a history: rows, and their picture."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from durably import History, RetryPolicy, step, workflow
+from durably.api.commands.picture import draw
+from durably.api.commands.timeline import Row, timeline
+from durably.testing import TestEngine
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return BEGAN + timedelta(seconds=seconds)
+
+
+def history(*records: tuple[float, str, dict[str, Any]]) -> History:
+    """A history of these records: seconds after the beginning, type, fields."""
+    return History.from_json(
+        msgspec.json.encode(
+            {
+                "format": "durably.history/1",
+                "run": {"id": "r"},
+                "records": [
+                    {"seq": index + 1, "at": at(seconds), "type": kind, **fields}
+                    for index, (seconds, kind, fields) in enumerate(records)
+                ],
+            }
+        )
+    )
+
+
+ERROR = {"type": "ValueError", "types": ["ValueError"], "message": "no\nway"}
+A = {"step": "0/a#0", "name": "a"}
+BEGINNING: list[tuple[float, str, dict[str, Any]]] = [(0, "run.created", {}), (1, "run.started", {})]
+
+
+def shown(rows: list[Row]) -> list[tuple[str, str, list[tuple[str, float, float | None, bool]]]]:
+    """Names, outcomes and segments in seconds."""
+
+    def second(time: datetime | None) -> float | None:
+        return None if time is None else (time - BEGAN).total_seconds()
+
+    return [
+        (
+            row.name,
+            row.outcome,
+            [(each.doing, second(each.start) or 0, second(each.end), each.ok) for each in row.segments],
+        )
+        for row in rows
+    ]
+
+
+QUEUED = ("queued", "", [("waiting", 0, 1, True)])
+
+
+@pytest.mark.parametrize(
+    ("records", "rows"),
+    [
+        pytest.param([], [QUEUED], id="begun"),
+        pytest.param(
+            [
+                (1, "attempt.started", {**A, "attempt": 0, "start": 0}),
+                (2, "attempt.failed", {**A, "attempt": 0, "error": ERROR, "retry_at": at(5), "max_retries": 1}),
+                (5, "attempt.started", {**A, "attempt": 1, "start": 0}),
+                (6, "step.succeeded", {**A, "attempt": 1, "output": 1}),
+            ],
+            [QUEUED, ("a", "succeeded", [("running", 1, 2, False), ("waiting", 2, 5, True), ("running", 5, 6, True)])],
+            id="retried",
+        ),
+        pytest.param(
+            [
+                (1, "attempt.started", {**A, "attempt": 0, "start": 0}),
+                (2, "attempt.failed", {**A, "attempt": 0, "error": ERROR, "max_retries": 0}),
+                (2, "step.failed", {**A, "attempt": 0, "error": ERROR}),
+            ],
+            [QUEUED, ("a", "failed", [("running", 1, 2, False)])],
+            id="failed for good",
+        ),
+        pytest.param(
+            [
+                (1, "step.scheduled", A),
+                (3, "attempt.started", {**A, "attempt": 0, "start": 0}),
+                (4, "attempt.lost", {**A, "attempt": 0, "start": 0, "reason": "crash"}),
+                (7, "attempt.started", {**A, "attempt": 0, "start": 1}),
+            ],
+            [
+                QUEUED,
+                (
+                    "a",
+                    "running",
+                    [
+                        ("waiting", 1, 3, True),
+                        ("running", 3, 4, False),
+                        ("waiting", 4, 7, True),
+                        ("running", 7, None, True),
+                    ],
+                ),
+            ],
+            id="queued, then lost",
+        ),
+        pytest.param(
+            [
+                (1, "attempt.started", {**A, "attempt": 0, "start": 0}),
+                (2, "body.failed", {"attempt": 0, "error": ERROR, "retry_at": at(4), "max_retries": 4}),
+                (4, "body.started", {"attempt": 1}),
+                (4, "attempt.started", {**A, "attempt": 0, "start": 1}),
+                (5, "cancel.requested", {"reason": "requested"}),
+                (5, "step.canceled", A),
+                (6, "run.canceled", {}),
+            ],
+            [
+                QUEUED,
+                ("a", "canceled", [("running", 1, 2, True)]),
+                ("body", "attempt 1", [("waiting", 2, 4, True)]),
+                ("a", "canceled", [("running", 4, 5, True)]),
+                ("cancel requested", "", []),
+            ],
+            id="body retried, then canceled",
+        ),
+        pytest.param(
+            [
+                (1, "timer.set", {"timer": "0/sleep#0", "delay": 60.0, "due_at": at(61)}),
+                (2, "run.blocked", {"code": "c", "error": ERROR}),
+                (9, "run.unblocked", {"code": "c"}),
+                (61, "timer.fired", {"timer": "0/sleep#0"}),
+                (62, "something.new", {"x": 1}),
+            ],
+            [
+                QUEUED,
+                ("sleep 60 s", "over", [("sleeping", 1, 61, True)]),
+                ("blocked", "the code fits again", [("blocked", 2, 9, True)]),
+            ],
+            id="blocked while it sleeps",
+        ),
+    ],
+)
+def test_rows(records: list[tuple[float, str, dict[str, Any]]], rows: list[Any]) -> None:
+    assert shown(timeline(history(*BEGINNING, *records))) == rows
+
+
+def lines(rows: list[Row], end: float, now: float) -> list[str]:
+    return [line.plain.rstrip() for line in draw(rows, BEGAN, at(end), at(now))]
+
+
+def test_the_picture_of_a_retried_step() -> None:
+    rows = timeline(
+        history(
+            (0, "run.created", {}),
+            (0, "run.started", {}),
+            (0, "attempt.started", {**A, "attempt": 0, "start": 0}),
+            (8, "attempt.failed", {**A, "attempt": 0, "error": ERROR, "retry_at": at(16), "max_retries": 4}),
+            (16, "attempt.started", {**A, "attempt": 1, "start": 0}),
+            (24, "attempt.failed", {**A, "attempt": 1, "error": ERROR, "retry_at": at(92), "max_retries": 4}),
+        )
+    )
+    [picture, first, second] = lines(rows, 32, 32)
+    # 32 columns for 32 seconds: 8 at work, 8 of waiting, 8 at work, and the wait that is on.
+    assert "━━━━━━━━┄┄┄┄┄┄┄┄━━━━━━━━┄┄┄┄┄┄┄┄" in picture
+    assert "retry 2 of 4, due in 1 min" in picture
+    assert "attempt 0 failed: ValueError: no ⏎ way · tried again at" in first
+    assert "attempt 1 failed: ValueError: no ⏎ way · tried again at" in second
+
+
+def test_what_is_short_can_be_seen_and_what_is_instant_too() -> None:
+    rows = timeline(
+        history(
+            (0, "run.created", {}),
+            (0, "run.started", {}),
+            (0, "attempt.started", {**A, "attempt": 0, "start": 0}),
+            (0.001, "step.succeeded", {**A, "attempt": 0, "output": 1}),
+            (0.001, "timer.set", {"timer": "0/sleep#0", "delay": 604_800.0, "due_at": at(604_800.001)}),
+            (604_800.001, "timer.fired", {"timer": "0/sleep#0"}),
+            (604_800.001, "cancel.requested", {"reason": "requested"}),
+            (604_800.001, "run.canceled", {}),
+        )
+    )
+    [step, sleep, cancel] = lines(rows, 604_800.001, 700_000)
+    assert step.count("━") == 1
+    assert sleep.count("·") == 32
+    assert "7 d" in sleep
+    assert cancel.count("◆") == 1
+
+
+def test_work_is_drawn_over_the_wait_that_shares_its_column() -> None:
+    rows = timeline(
+        history(
+            (0, "run.created", {}),
+            (0, "run.started", {}),
+            (0, "attempt.started", {**A, "attempt": 0, "start": 0}),
+            (0.001, "attempt.failed", {**A, "attempt": 0, "error": ERROR, "retry_at": at(32), "max_retries": 4}),
+        )
+    )
+    assert "━" + "┄" * 31 in lines(rows, 32, 32)[0]
+
+
+@step(retry=RetryPolicy(2, backoff="fixed", delay=10, jitter=0))
+async def shaky() -> int:
+    return 1
+
+
+@workflow
+async def whole() -> int:
+    await asyncio.sleep(60)
+    return await shaky()
+
+
+@pytest.mark.anyio
+async def test_a_real_history_has_a_row_for_each_thing_it_waited_for() -> None:
+    async with TestEngine(workflows=[whole]) as engine:
+        engine.mock(shaky, raises=[ConnectionError("one"), ConnectionError("two"), None], returns=7, takes=2)
+        run = await engine.start(whole)
+        assert await run.result() == 7
+        rows = timeline(await run.history())
+    assert [(row.name, row.outcome, row.attempts) for row in rows] == [
+        ("queued", "", 0),
+        ("sleep 60 s", "over", 0),
+        ("shaky", "succeeded", 3),
+    ]
+    # 2 s for each of three attempts, 10 s before each retry
+    assert rows[2].end is not None
+    assert rows[2].end - rows[2].start == timedelta(seconds=26)
