@@ -212,7 +212,11 @@ class Engine:
         number, run_id = await self.intake.start(registered, created, run_id)
         return Run(self, number, run_id, registered.definition.decode_result)
 
-    async def get_run(self, id: str, workflow: Workflow[..., T] | Step[..., T] | None = None) -> Run[T]:  # noqa: A002
+    @overload
+    async def get_run(self, id: str) -> Run[Any]: ...  # noqa: A002 - the contract's name
+    @overload
+    async def get_run(self, id: str, workflow: Workflow[..., T] | Step[..., T]) -> Run[T]: ...  # noqa: A002
+    async def get_run(self, id: str, workflow: Any = None) -> Run[Any]:  # noqa: A002
         """The run with this id; given its workflow, typed as that one's. Raises `RunNotFound`."""
         live = self.core.runs.by_id(id)
         row = await self.core.store.run(id)
@@ -256,7 +260,10 @@ class Engine:
         """One page of runs, each with the number that a cursor goes on from."""
         store = self.core.store
         rows = await store.runs(query)
-        logs = await store.records([row.run for row in rows])
+        ended = [row.run for row in rows if row.phase is None]
+        first, last = await store.first_records(ended), await store.last_records(ended)
+        logs = await store.records([row.run for row in rows if row.phase is not None])
+        logs.update((run, [first[run], last[run]]) for run in ended)
         return [(row.run, describe_run(row, logs[row.run])) for row in rows]
 
     async def send(self, *events: Event[Any]) -> list[str]:

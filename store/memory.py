@@ -184,6 +184,9 @@ class MemoryStore:
     async def records(self, runs: Sequence[int]) -> dict[int, list[LogRow]]:
         return {run: list(self._log[run]) for run in runs if run in self._log}
 
+    async def first_records(self, runs: Sequence[int]) -> dict[int, LogRow]:
+        return {run: self._log[run][0] for run in runs if run in self._log}
+
     async def last_records(self, runs: Sequence[int]) -> dict[int, LogRow]:
         return {run: self._log[run][-1] for run in runs if run in self._log}
 

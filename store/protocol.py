@@ -77,6 +77,10 @@ class Store(Protocol):
         """The whole logs of these runs, in order of seq. Runs without records are left out."""
         ...
 
+    async def first_records(self, runs: Sequence[int]) -> dict[int, LogRow]:
+        """The `run.created` of each of these runs."""
+        ...
+
     async def last_records(self, runs: Sequence[int]) -> dict[int, LogRow]:
         """The newest record of each of these runs."""
         ...

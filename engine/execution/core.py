@@ -77,6 +77,7 @@ class Core:
             self.background,
             committed=self._committed,
             lost=self._lost,
+            unavailable=self._unavailable,
             reopened=self._reopened,
             fatal=self._fail,
         )
@@ -321,6 +322,12 @@ class Core:
         for run in self._concerned:
             run.fenced = True
             run.drop()
+
+    def _unavailable(self, reason: StoreError) -> None:
+        """Nobody knows, and will not soon: who starts a run is not kept waiting."""
+        for run in self._concerned:
+            if run.stored is not None and not run.stored.done():
+                run.stored.set_exception(reason)
 
     def _reopened(self, unknown: list[Operation]) -> None:
         for operation in unknown:

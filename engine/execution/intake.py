@@ -149,7 +149,7 @@ class Intake:
     def _prepare(
         self, index: int, event: Event[Any], now_us: int
     ) -> tuple[Event[Any], EventRow, list[tuple[RunRow, RunCreated, LogRow]]]:
-        content = encode(event)
+        content = _content(event)
         if len(content) > MAX_EVENT:
             raise InvalidInput(
                 f"event {index} ({event.name!r}) takes {len(content):,} bytes, more than {MAX_EVENT:,}; "
@@ -161,7 +161,7 @@ class Intake:
             id=event.id or self._core.randomness.token(),
             ts=event.ts or from_us(now_us),
         )
-        body = encode(complete)
+        body = _content(complete)
         # What the sender said, without what was filled in here: the same event sent again has the same digest.
         row = EventRow(str(complete.id), complete.name, now_us, digest(content), body)
         runs: list[tuple[RunRow, RunCreated, LogRow]] = []
@@ -178,3 +178,9 @@ class Intake:
             run = self._row(self._core.randomness.token(), created, complete)
             runs.append((run, created, LogRow(run.run, 1, run.created_us, encode_record(created))))
         return complete, row, runs
+
+
+def _content(event: Event[Any]) -> bytes:
+    """The event as JSON, without what its sender left out."""
+    fields = {"name": event.name, "data": event.data, "id": event.id, "ts": event.ts, "user": event.user, "v": event.v}
+    return encode({name: value for name, value in fields.items() if value is not None})

@@ -35,7 +35,7 @@ class Journal:
 
     While the outcome of a commit is unknown, nothing is written: `lost` gets the appends of which nobody knows, and the
     store is reopened, once a second until that works; `reopened` then gets the other operations, to find out what
-    became of them. `fatal` is called when this engine must stop: another one has the store, or the file is damaged.
+    became of them. When the first try fails, those who wait are told that nobody knows, by `unavailable` too. `fatal` is called when this engine must stop: another one has the store, or the file is damaged.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Journal:
         *,
         committed: Callable[[Append, Result], None],
         lost: Callable[[list[Append]], None],
+        unavailable: Callable[[StoreError], None],
         reopened: Callable[[list[Operation]], None],
         fatal: Callable[[StoreFailure], None],
     ) -> None:
@@ -54,6 +55,7 @@ class Journal:
         self._background = background
         self._committed = committed
         self._lost = lost
+        self._unavailable = unavailable
         self._reopened = reopened
         self._fatal = fatal
         self._stopped = False
@@ -105,9 +107,11 @@ class Journal:
             await self._store.reopen()
         except StoreUnavailable as failure:
             self.failure = failure
+            unknown = StoreError(f"whether it was stored is not known ({failure}); send it again with the same id")
             for operation in self._unknown:
                 answer: Answer = operation.after
-                answer(StoreError(f"whether it was stored is not known ({failure}); send it again with the same id"))
+                answer(unknown)
+            self._unavailable(unknown)
             self._clock.call_at(self._clock.now_us() + SECOND_US, self._retry)
         except StoreFailure as failure:
             self.failure = failure

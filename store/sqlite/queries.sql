@@ -78,6 +78,10 @@ SELECT run, seq, at_us, body FROM log WHERE run IN (SELECT value FROM json_each(
 -- The public ids of the runs in a JSON array.
 SELECT run, id FROM runs WHERE run IN (SELECT value FROM json_each(?))
 
+-- name: first_records
+-- The oldest record of each of these runs.
+SELECT run, seq, at_us, body FROM log WHERE run IN (SELECT value FROM json_each(?)) AND seq = 1
+
 -- name: last_records
 -- The newest record of each of these runs: two index look-ups a run.
 SELECT log.run, log.seq, log.at_us, log.body

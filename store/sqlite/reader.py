@@ -121,12 +121,18 @@ class SqliteReader:
                 logs.setdefault(row.run, []).append(row)
         return logs
 
+    async def first_records(self, runs: Sequence[int]) -> dict[int, LogRow]:
+        return await self._one_each("first_records", runs)
+
     async def last_records(self, runs: Sequence[int]) -> dict[int, LogRow]:
-        last: dict[int, LogRow] = {}
+        return await self._one_each("last_records", runs)
+
+    async def _one_each(self, query: str, runs: Sequence[int]) -> dict[int, LogRow]:
+        records: dict[int, LogRow] = {}
         for chunk in _chunks(runs):
-            rows = await self._fetch(QUERIES["last_records"], [json_list(chunk)])
-            last.update((row.run, row) for row in map(LogRow._make, rows))
-        return last
+            rows = await self._fetch(QUERIES[query], [json_list(chunk)])
+            records.update((row.run, row) for row in map(LogRow._make, rows))
+        return records
 
     async def open_runs(self, after: int, limit: int) -> list[OpenRun]:
         return [OpenRun._make(row) for row in await self._fetch(QUERIES["open_runs"], [after, limit])]
