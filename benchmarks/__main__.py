@@ -5,7 +5,6 @@ figures to `benchmarks/results/NAME.json`; the last table holds every goal again
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -53,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

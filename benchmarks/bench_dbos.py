@@ -50,11 +50,11 @@ async def measure_dbos(path: Path) -> dict[str, float]:
     """In the process of its own: DBOS is a singleton, and its threads stay."""
     dbos: Any = importlib.import_module("dbos").DBOS
 
-    @dbos.step()
+    @dbos.step()  # type: ignore[untyped-decorator]  # not installed where types are checked
     async def increment(number: int) -> int:
         return number + 1
 
-    @dbos.workflow()
+    @dbos.workflow()  # type: ignore[untyped-decorator]  # likewise
     async def sequence(steps: int) -> int:
         number = 0
         for _ in range(steps):

@@ -47,9 +47,7 @@ async def load(port: int, body: object, seconds: float) -> Load:
     """Post `body` from another process, and take the CPU time of this one."""
     arguments = str(port), "/e/bench", json.dumps(body), str(seconds)
     cpu_s = time.process_time()
-    client = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.http_load", *arguments, stdout=PIPE
-    )
+    client = await asyncio.create_subprocess_exec(sys.executable, "-m", "benchmarks.http_load", *arguments, stdout=PIPE)
     output, _ = await client.communicate()
     cpu_s = time.process_time() - cpu_s
     found = json.loads(output)

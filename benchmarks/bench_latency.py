@@ -21,9 +21,7 @@ GATES_MS = {1: 1.0, 10: 5.0}
 WARM_UP = 20
 
 
-async def measure(
-    engine_path: Path, floor_path: Path, steps: int, runs: int
-) -> tuple[list[float], list[float]]:
+async def measure(engine_path: Path, floor_path: Path, steps: int, runs: int) -> tuple[list[float], list[float]]:
     """Milliseconds of each run, in the engine and on the floor."""
     engine_ms: list[float] = []
     floor_ms: list[float] = []
@@ -67,9 +65,7 @@ def main(*, quick: bool = False) -> None:
     with progress("latency", len(GATES_MS)) as step:
         for steps in GATES_MS:
             with store_path() as engine_path, store_path() as floor_path:
-                found += rows(
-                    steps, *run_alone(measure(engine_path, floor_path, steps, 100 if quick else 400))
-                )
+                found += rows(steps, *run_alone(measure(engine_path, floor_path, steps, 100 if quick else 400)))
             step()
     publish("latency", "Latency, one run at a time", found)
 

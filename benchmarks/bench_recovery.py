@@ -66,9 +66,7 @@ async def two_steps(number: int) -> int:
 
 def engine_for(path: Path, runs: int) -> Engine:
     """An engine that holds all the runs at once."""
-    return Engine(
-        f"sqlite:///{path}", workflows=[two_steps], max_steps=runs + 1, max_parked=runs, drain_timeout=0
-    )
+    return Engine(f"sqlite:///{path}", workflows=[two_steps], max_steps=runs + 1, max_parked=runs, drain_timeout=0)
 
 
 async def be_victim(path: Path, runs: int) -> None:
@@ -86,7 +84,7 @@ async def kill_in_flight(path: Path, runs: int) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.bench_recovery", str(path), str(runs), stdout=PIPE
     )
-    assert process.stdout is not None  # noqa: S101 - narrows the type
+    assert process.stdout is not None
     while (line := await process.stdout.readline()) != READY:  # it may log other lines
         if not line:
             raise RuntimeError("the process to be killed has ended before it was ready; see its errors above")

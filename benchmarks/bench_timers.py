@@ -107,9 +107,7 @@ def workload() -> Workload:
     return Workload(delays_us, rng.sample(range(TIMERS), TIMERS // 2))
 
 
-def measure(
-    timers: Timers[H], cancel: Callable[[H], None], work: Workload, step: Callable[[], None]
-) -> Costs:
+def measure(timers: Timers[H], cancel: Callable[[H], None], work: Workload, step: Callable[[], None]) -> Costs:
     """The life of a million timers."""
     begun_ns = time.thread_time_ns()
     handles = [timers.add(START_US + delay_us, number) for number, delay_us in enumerate(work.delays_us)]

@@ -37,9 +37,7 @@ def print_goals(benchmarks: Sequence[str]) -> None:
     table.add_column("")
     for name, figure, kind, limit in _goals(benchmarks):
         verdict = "[green]met[/green]" if figure.met else "[red]missed[/red]"
-        table.add_row(
-            f"{name}: {figure.name}", f"{kind} {_number(limit)}", _number(figure.value), figure.unit, verdict
-        )
+        table.add_row(f"{name}: {figure.name}", f"{kind} {_number(limit)}", _number(figure.value), figure.unit, verdict)
     if table.row_count:
         Console(highlight=False).print(table)
 

@@ -29,7 +29,7 @@ class Poster(asyncio.Protocol):
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 - narrows the type
+        assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
         self._post(transport)
 

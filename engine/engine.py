@@ -184,15 +184,16 @@ class Engine:
     async def start(self, workflow: Any, /, *args: Any, **kwargs: Any) -> Run[Any]:
         """Start a run; the handle comes back once its creation is durable.
 
-        A known `run_id` with the same workflow and input gives the existing run. Raises `RunConflict` if it is another
-        workflow or input, `InvalidInput` if the arguments miss their annotations, `StoreError` if nothing can be stored.
+        A known `run_id` with the same workflow and input gives the existing run. Raises `RunConflict` if it is
+        another workflow or input, `InvalidInput` if the arguments miss their annotations, `StoreError` if nothing
+        can be stored.
         """
         run_id: str | None = kwargs.pop("run_id", None)
         if isinstance(workflow, str):
             registered = self.registered(workflow)
         else:
             registered = self.registered(workflow.name, workflow.version)
-        options: Workflow[..., Any] | None = workflow if isinstance(workflow, Workflow) else None
+        options = cast("Workflow[..., Any]", workflow) if isinstance(workflow, Workflow) else None
         created = RunCreated(
             workflow=registered.name,
             version=registered.version,
@@ -213,9 +214,9 @@ class Engine:
         return Run(self, number, run_id, registered.definition.decode_result)
 
     @overload
-    async def get_run(self, id: str) -> Run[Any]: ...  # noqa: A002 - the contract's name
+    async def get_run(self, id: str) -> Run[Any]: ...
     @overload
-    async def get_run(self, id: str, workflow: Workflow[..., T] | Step[..., T]) -> Run[T]: ...  # noqa: A002
+    async def get_run(self, id: str, workflow: Workflow[..., T] | Step[..., T]) -> Run[T]: ...
     async def get_run(self, id: str, workflow: Any = None) -> Run[Any]:  # noqa: A002
         """The run with this id; given its workflow, typed as that one's. Raises `RunNotFound`."""
         live = self.core.runs.by_id(id)

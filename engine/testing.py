@@ -6,7 +6,7 @@ result, the clock jumps to the next timer whenever nothing else can happen.
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -199,7 +199,7 @@ class TestEngine(Engine):
         drain_timeout: Duration = 30,
     ) -> None:
         @asynccontextmanager
-        async def lifespan() -> Any:
+        async def lifespan() -> AsyncGenerator[Mapping[type[Any], Any] | None]:
             yield resources
 
         super().__init__(

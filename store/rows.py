@@ -89,7 +89,7 @@ class EventRow(NamedTuple):
 
 
 class InboxRow(NamedTuple):
-    """Something for a run to see that only its owner may put in its log (DESIGN rule 9). `item` is given by the store."""
+    """Something for a run to see that only its owner may put in its log (DESIGN rule 9); the store gives `item`."""
 
     run: int
     at_us: int

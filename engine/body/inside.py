@@ -4,7 +4,7 @@ import asyncio
 import random as stdlib_random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, cast, overload
 from uuid import UUID
 
 from typing_extensions import TypeVarTuple, Unpack
@@ -59,10 +59,10 @@ async def run_step(
     name: str,
     fn: Callable[[Unpack[Ts]], Coroutine[Any, Any, T]],
     /,
-    *args: Unpack[Ts],
+    *args: *Ts,
     retry: RetryPolicy | str | None = None,
     retries: int | None = None,
-    timeout: Duration | None = None,
+    timeout: Duration | None = None,  # noqa: ASYNC109 - of each attempt, not of the call
     type: Any = None,
 ) -> T: ...
 @overload
@@ -70,10 +70,10 @@ async def run_step(
     name: str,
     fn: Callable[[Unpack[Ts]], T],
     /,
-    *args: Unpack[Ts],
+    *args: *Ts,
     retry: RetryPolicy | str | None = None,
     retries: int | None = None,
-    timeout: Duration | None = None,
+    timeout: Duration | None = None,  # noqa: ASYNC109 - of each attempt, not of the call
     type: Any = None,
 ) -> T: ...
 async def run_step(*given: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy: *Any does not take *Ts
@@ -84,7 +84,7 @@ async def run_step(*given: Any, **options: Any) -> Any:  # type: ignore[misc]  #
     """
     name, fn, *args = given
     returns = options.pop("type", None)
-    declared: Step[..., Any] = step(name, **options)(fn)
+    declared = cast("Step[..., Any]", step(name, **options)(fn))
     return await (declared if returns is None else declared.returning(returns))(*args)
 
 

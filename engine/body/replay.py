@@ -172,10 +172,9 @@ def _compact(raw: bytes) -> bytes:
 
 def _report(instance: Instance, group: Group, mismatch: Mismatch | None, problem: str) -> str:
     beginning, runnable = instance.beginning, instance.runnable
-    lines = [
-        f"run {beginning.run_id} of workflow {runnable.name!r} (version {runnable.version}) does not fit its history "
-        f"at record {group.seq}, {type_name(group.input)}, of {from_us(group.at_us).isoformat(timespec='seconds')}"
-    ]
+    at = from_us(group.at_us).isoformat(timespec="seconds")
+    run = f"run {beginning.run_id} of workflow {runnable.name!r} (version {runnable.version})"
+    lines = [f"{run} does not fit its history at record {group.seq}, {type_name(group.input)}, of {at}"]
     if mismatch is None:
         lines.append(f"  {problem}")
     else:
@@ -205,7 +204,7 @@ _EXPLANATION = {
 }
 
 
-def _describe(command: Command | None) -> str:
+def _describe(command: Command | None) -> str:  # noqa: PLR0911 - one for each kind
     match command:
         case None:
             return "nothing more"

@@ -80,8 +80,8 @@ class Definition(ABC, Generic[P, R]):
     def policy(self, default: RetryPolicy, inherited: RetryPolicy | None = None) -> RetryPolicy:
         """The retry policy that holds.
 
-        `default` is the engine's, and `retries=n` is that one with n. `inherited` is what holds where this says nothing:
-        a workflow's policy for its steps.
+        `default` is the engine's, and `retries=n` is that one with n. `inherited` is what holds where this says
+        nothing: a workflow's policy for its steps.
         """
         if self.retry is not None:
             return self.retry

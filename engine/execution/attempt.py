@@ -93,8 +93,14 @@ class Attempts:
         body = self._body(attempt)
         self._running.add(attempt)
         context = self._context.copy()
+        task: asyncio.Task[tuple[Any, BaseException | None]]
         if EAGER:
-            task = asyncio.Task(body, loop=self._loop, eager_start=True, context=context)
+            task = asyncio.Task(
+                body,
+                loop=self._loop,
+                context=context,
+                eager_start=True,  # pyright: ignore[reportCallIssue, reportUnknownVariableType]  # it checks as of 3.11, which has none
+            )
         else:
             task = self._loop.create_task(body, context=context)
         if task.done():

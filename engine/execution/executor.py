@@ -10,10 +10,11 @@ from asyncio import Future, get_running_loop
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import structlog
 
+from durably.engine.body.context import LogLine
 from durably.engine.body.ending import conclude
 from durably.engine.body.instance import Beginning, Instance, Undecodable
 from durably.engine.body.replay import undecodable
@@ -59,6 +60,8 @@ __all__ = ["Executor"]
 
 log = structlog.get_logger("durably")
 
+Appended: TypeAlias = tuple[LiveRun, Sequence[Record], Sequence[LogLine]]
+"""What an append leaves for after its commit."""
 UNWIND_US = 10 * SECOND_US
 """How long a following step waits for an interrupted attempt to unwind (DESIGN section 3)."""
 
@@ -208,7 +211,7 @@ class Executor:
         *,
         created: RunRow | None = None,
         taken: tuple[int, ...] = (),
-        lines: Sequence[Any] = (),
+        lines: Sequence[LogLine] = (),
     ) -> None:
         """Add records to the run's state and, on their way to the store, to its log."""
         state, number = self._state(run), run.number
@@ -230,7 +233,8 @@ class Executor:
 
     def committed(self, operation: Append, result: Result) -> None:
         """Act on a group that is durable now."""
-        run, records, lines = operation.after
+        after: Appended = operation.after
+        run, records, lines = after
         run.unsaved -= 1
         if result is not None:
             self._refused(run, result)
@@ -245,12 +249,19 @@ class Executor:
             effect = self._effects.get(type(record))
             if effect is not None:
                 effect(self, run, record)
-        for observe in self.observers:
-            observe(run, records)
+        if self.observers:
+            self._show(run, records)
         if run.state is not None and run.state.finished_us is None:
             if operation.change is not None:  # the due time is part of it
                 self.arm(run)
             self.rest(run)
+
+    def _show(self, run: LiveRun, records: Sequence[Record]) -> None:
+        for observe in self.observers:
+            try:
+                observe(run, records)
+            except Exception:  # who watches must not be able to stop what is watched
+                log.exception("observer.failed", run_id=run.id)
 
     def _refused(self, run: LiveRun, reason: Result) -> None:
         """The store does not take this run's records: leave it alone until the next start (DESIGN rule 8)."""

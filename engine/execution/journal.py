@@ -35,7 +35,8 @@ class Journal:
 
     While the outcome of a commit is unknown, nothing is written: `lost` gets the appends of which nobody knows, and the
     store is reopened, once a second until that works; `reopened` then gets the other operations, to find out what
-    became of them. When the first try fails, those who wait are told that nobody knows, by `unavailable` too. `fatal` is called when this engine must stop: another one has the store, or the file is damaged.
+    became of them. When the first try fails, those who wait are told that nobody knows, by `unavailable` too. `fatal`
+    is called when this engine must stop: another one has the store, or the file is damaged.
     """
 
     def __init__(
@@ -107,11 +108,11 @@ class Journal:
             await self._store.reopen()
         except StoreUnavailable as failure:
             self.failure = failure
-            unknown = StoreError(f"whether it was stored is not known ({failure}); send it again with the same id")
+            reason = StoreError(f"whether it was stored is not known ({failure}); send it again with the same id")
             for operation in self._unknown:
                 answer: Answer = operation.after
-                answer(unknown)
-            self._unavailable(unknown)
+                answer(reason)
+            self._unavailable(reason)
             self._clock.call_at(self._clock.now_us() + SECOND_US, self._retry)
         except StoreFailure as failure:
             self.failure = failure

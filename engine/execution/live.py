@@ -87,6 +87,11 @@ class LiveRun:
         """Who waits for the run's creation to be durable."""
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is loaded and has not ended."""
+        return self.state is not None and not self.state.ended
+
+    @property
     def can_rest(self) -> bool:
         """Whether its instance may be evicted: all it did is in the store, and nothing waits for it here."""
         return not (self.todo or self.loading or self.unsaved)

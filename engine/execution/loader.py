@@ -210,9 +210,9 @@ class Loader:
             self._resume(run, inbox)
         todo, run.todo = run.todo, type(run.todo)()
         for action in todo:
-            if run.state is not None and not (run.state.ended or run.blocked):
+            if run.is_open and not run.blocked:
                 action()
-        if run.state is not None and not (run.state.ended or run.blocked) and run.can_rest:
+        if run.is_open and not run.blocked and run.can_rest:
             self._runs.rest(run)
         yield
 

@@ -31,11 +31,11 @@ def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor) -> None:
     if state.started_us is None and not any(isinstance(decode_item(row.body), CancelItem) for row in items):
         executor.start(run, run.registered)
     feed_inbox(run, items, executor)
-    if _open(run):
+    if run.is_open:
         _write_losses(run, gone, executor)
     for key in list(_waiting(run)):
         _start_or_fail(run, key, executor)
-    if _open(run):
+    if run.is_open:
         executor.wake(run)
 
 
@@ -55,15 +55,11 @@ def feed_inbox(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> N
         else:
             run.outcomes[item.step] = item.outcome(row.item)
     for key in list(run.outcomes):
-        if _open(run):
+        if run.is_open:
             executor.deliver(run, key)
     for number in cancels:
-        if _open(run):
+        if run.is_open:
             executor.cancel(run, (number,))
-
-
-def _open(run: LiveRun) -> bool:
-    return run.state is not None and not run.state.ended and not run.blocked
 
 
 def _gone(run: LiveRun, state: RunState) -> Iterator[tuple[str, StepState]]:
@@ -91,7 +87,7 @@ def _write_losses(run: LiveRun, gone: Sequence[tuple[str, StepState]], executor:
 
 def _waiting(run: LiveRun) -> Iterator[str]:
     """Steps that wait neither for a body nor for time: scheduled ones, and lost ones."""
-    if _open(run) and run.state is not None:
+    if run.is_open and run.state is not None:
         for key, step in run.state.steps.items():
             if not step.running and step.retry_us is None:
                 yield key

@@ -38,7 +38,7 @@ from durably.engine.log.records import (
 __all__ = ["BadHistory", "Carried", "Carry", "Entry", "Group", "Incarnation", "Log", "carry_over", "parse"]
 
 
-class BadHistory(DurablyError):
+class BadHistory(DurablyError):  # noqa: N818 - named as the errors of the contract are
     """The records do not form a run's log: something was cut out, reordered, or written by something else."""
 
 

@@ -13,7 +13,7 @@ MAX_EVENTS = 5_000
 """Events in one request."""
 
 
-class HistoryTooLong(NonRetriableError):
+class HistoryTooLong(NonRetriableError):  # noqa: N818 - the design's name
     """A run's history has reached its limit. Split the work into several runs."""
 
 

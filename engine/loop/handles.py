@@ -168,7 +168,8 @@ class CommandFuture(asyncio.Future[Any]):
         self.turn = home.turn
 
     def __hash__(self) -> int:
-        return self.order
+        order: int = self.order
+        return order
 
     def cancel(self, msg: Any | None = None) -> bool:
         canceled = super().cancel(msg)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_it_is_where_servers_are_by_default() -> None:
-    assert DEFAULT_URL == f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+    assert f"http://{DEFAULT_HOST}:{DEFAULT_PORT}" == DEFAULT_URL
 
 
 async def test_a_run_from_start_to_history(api: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from durably.api.commands.start import until_end
-from durably.api.remote import Remote
+from durably.api.remote import Refused, Remote
 
 pytestmark = pytest.mark.anyio
 
@@ -18,8 +18,8 @@ async def test_a_store_that_cannot_be_written_is_waited_for(
     async with Remote(stubborn_api.server.url) as remote:
         info = await remote.start("nap", given, "n", test=False, wait=False)
         stubborn_api.engine.stubborn.failing = True  # the end of the nap cannot be stored: then it is 503
-        while stubborn_api.engine.core.journal.failure is None:
-            await asyncio.sleep(0.01)
+        with pytest.raises(Refused):
+            await remote.start("nap", given, "m", test=False, wait=False)
         waiting = asyncio.ensure_future(until_end(remote, info, given))
         said = ""
         while "is waited for" not in said:

@@ -56,6 +56,8 @@ def shown(rows: list[Row]) -> list[tuple[str, str, list[tuple[str, float, float 
     ]
 
 
+NOTHING: dict[str, Any] = {}
+INSTANT: list[tuple[str, float, float | None, bool]] = []
 QUEUED = ("queued", "", [("waiting", 0, 1, True)])
 
 
@@ -112,14 +114,14 @@ QUEUED = ("queued", "", [("waiting", 0, 1, True)])
                 (4, "attempt.started", {**A, "attempt": 0, "start": 1}),
                 (5, "cancel.requested", {"reason": "requested"}),
                 (5, "step.canceled", A),
-                (6, "run.canceled", {}),
+                (6, "run.canceled", NOTHING),
             ],
             [
                 QUEUED,
                 ("a", "canceled", [("running", 1, 2, True)]),
                 ("body", "attempt 1", [("waiting", 2, 4, True)]),
                 ("a", "canceled", [("running", 4, 5, True)]),
-                ("cancel requested", "", []),
+                ("cancel requested", "", INSTANT),
             ],
             id="body retried, then canceled",
         ),

@@ -1,7 +1,7 @@
 """What a workflow's code may call: deterministic time, randomness and ids, and what is not built yet."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -132,6 +132,7 @@ async def test_sleep_in_a_step_is_asyncio_sleep() -> None:
 async def child() -> None: ...
 
 
+NOTHING: list[Awaitable[str]] = []
 NOT_BUILT: list[tuple[str, Callable[[], Any]]] = [
     ("wait_for_event", lambda: durably.wait_for_event("x")),
     ("wait_for_signal", lambda: durably.wait_for_signal("x", type=str)),
@@ -142,7 +143,7 @@ NOT_BUILT: list[tuple[str, Callable[[], Any]]] = [
     ("patched", lambda: durably.patched("x")),
     ("deprecate_patch", lambda: durably.deprecate_patch("x")),
     ("continue_as_new", durably.continue_as_new),
-    ("as_completed", lambda: durably.as_completed([note("a")])),
+    ("as_completed", lambda: durably.as_completed(NOTHING)),
 ]
 
 

@@ -14,6 +14,7 @@ from durably import (
     History,
     RetryPolicy,
     Run,
+    RunCanceled,
     RunFailed,
     WorkerLost,
     Workflow,
@@ -21,7 +22,7 @@ from durably import (
     step,
     workflow,
 )
-from durably.store import MemoryStore, Operation, UnknownOutcome
+from durably.store import Append, MemoryStore, Operation, UnknownOutcome
 from durably.store.protocol import Done
 from durably.testing import TestEngine
 
@@ -316,6 +317,35 @@ async def test_a_fenced_attempt_is_lost_and_never_the_steps_fault(gate: Gate) ->
     assert [each.reason for each in losses] == ["fenced"] * len(losses)
     assert len(losses) > 3
     assert gate.started == ["a"]
+
+
+class FailingStore(MemoryStore):
+    """When told to, it does not carry out the next batch with an append, and nobody knows."""
+
+    fails = False
+
+    def submit(self, batch: Sequence[Operation], done: Done) -> None:
+        if self.fails and any(isinstance(each, Append) for each in batch):
+            self.fails = False
+            asyncio.get_running_loop().call_soon(done, UnknownOutcome("EIO"))
+        else:
+            super().submit(batch, done)
+
+
+async def test_a_cancel_is_not_lost_when_its_commit_fails(gate: Gate) -> None:
+    """It was acknowledged; the group that takes it out of the inbox is tried again."""
+    store = FailingStore()
+    engine = TestEngine(workflows=WORKFLOWS, resources={Gate: gate}, drain_timeout=0)
+    engine.use_store(store)
+    async with engine:
+        run = await engine.start(one, "a")
+        await engine.quiesce()
+        store.fails = True
+        assert await run.cancel()
+        with pytest.raises(RunCanceled):
+            await run.result()
+        assert not store.fails
+        assert await store.inbox_runs() == []
 
 
 # -- who kills the process

@@ -191,7 +191,7 @@ def simulate_elsewhere(test_file: str) -> list[dict[str, Any]]:
     """What the `WORKFLOWS` of a test file do in three processes with other hashes and addresses."""
     found: list[dict[str, Any]] = []
     for seed in ("1", "22", "333"):
-        done = subprocess.run(  # noqa: S603 - our own test file
+        done = subprocess.run(
             [sys.executable, "-c", ELSEWHERE, __file__, test_file],
             env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
             capture_output=True,

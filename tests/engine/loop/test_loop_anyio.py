@@ -317,7 +317,7 @@ def test_an_evicted_scope_leaves_nothing_behind(launch: Any) -> None:
     loop = launch(workflow)
     loop.drive()
     tasks = [weakref.ref(task) for task in asyncio.all_tasks(loop)]
-    assert len(tasks) == 2  # noqa: PLR2004 - the root and the child
+    assert len(tasks) == 2
     gc.disable()
     try:
         loop.evict()
