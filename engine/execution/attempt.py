@@ -95,11 +95,11 @@ class Attempts:
         context = self._context.copy()
         task: asyncio.Task[tuple[Any, BaseException | None]]
         if EAGER:
-            task = asyncio.Task(
+            task = asyncio.Task(  # pyright: ignore[reportUnknownVariableType]
                 body,
                 loop=self._loop,
                 context=context,
-                eager_start=True,  # pyright: ignore[reportCallIssue, reportUnknownVariableType]  # it checks as of 3.11, which has none
+                eager_start=True,  # pyright: ignore[reportCallIssue]  # it checks as of 3.11, which has none
             )
         else:
             task = self._loop.create_task(body, context=context)
