@@ -16,7 +16,7 @@ run: venv  ## serve the examples on http://127.0.0.1:8484, data in ./durably.db
 	@exec $(BIN)/durably dev examples:engine
 
 test: venv  ## run all tests (ARGS=… goes to pytest, as in ARGS="-k retry")
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 check: venv  ## formatting, lint, types under mypy strict and pyright strict, layers
 	$(BIN)/ruff format --check

@@ -20,7 +20,7 @@ from durably.engine.body.context import BodyContext, LogLine, enter
 from durably.engine.declare.definitions import Step
 from durably.engine.declare.events import Event
 from durably.engine.declare.signature import Arguments
-from durably.engine.errors import StepError, WorkerLost, qualified_name
+from durably.engine.errors import StepError, WorkerLost
 from durably.engine.log.grammar import Carry
 from durably.engine.log.records import (
     AttemptStarted,
@@ -37,11 +37,12 @@ from durably.engine.log.records import (
     TimerFired,
     TimerSet,
     from_us,
+    to_us,
 )
 from durably.engine.loop.handles import Canceled, CommandFuture, Handle, TimerHandle
 from durably.engine.loop.run_loop import RunLoop, Spin
 from durably.engine.retries.retry import RetryPolicy
-from durably.engine.values.codec import decoder_for, encode
+from durably.engine.values.codec import decoder_for
 from durably.store.runtime import SECOND_US, seeded
 
 __all__ = ["Beginning", "Instance", "StepCall", "Undecodable"]
@@ -113,6 +114,7 @@ class Instance:
     """
 
     __slots__ = (
+        "_at_us",
         "_candidates",
         "_issued",
         "_random",
@@ -143,6 +145,7 @@ class Instance:
         self.cancel_requested = False
         self._random: random.Random | None = None
         self._spun: Spin | None = None
+        self._at_us = beginning.started_us
         self._issued: dict[str, Command] = {}
         self._candidates: list[tuple[int, str]] = []
 
@@ -155,6 +158,7 @@ class Instance:
         at their original time and without a record (DESIGN section 3).
         """
         self.seq = seq
+        self._at_us = at_us
         loop = self.loop
         loop.now_us = at_us
         kind = type(record)
@@ -245,8 +249,16 @@ class Instance:
                 )
             elif type(command) is TimerHandle:
                 key = command.key
-                due_us = self.loop.now_us if self.beginning.created.test else command.due_us
-                self._issued[key] = TimerSet(timer=key, delay=command.delay_us / SECOND_US, due_at=from_us(due_us))
+                delay = command.delay_us / SECOND_US
+                before = self.carry.timers.get(key)
+                if self.beginning.created.test:
+                    command.due_us = self.loop.now_us
+                elif before is not None and before.delay == delay:
+                    command.due_us = max(command.due_us, to_us(before.due_at))  # under way when the body failed
+                else:
+                    # What is carried over is replayed at its old times; what is new counts from now.
+                    command.due_us = max(command.due_us, self._at_us + command.delay_us)
+                self._issued[key] = TimerSet(timer=key, delay=delay, due_at=from_us(command.due_us))
             else:
                 self._take_back(command, canceled)
                 continue
@@ -275,13 +287,6 @@ class Instance:
         if self._spun is not None:
             raise self._spun
         return self.loop.outcome()
-
-    def how_it_ended(self) -> bytes | str:
-        """An encoded result, or the type of what was raised: what replay compares."""
-        try:
-            return encode(self.result())
-        except BaseException as error:  # noqa: BLE001 - whatever the body raised is its end
-            return qualified_name(type(error))
 
     @property
     def last_error(self) -> StepError | None:

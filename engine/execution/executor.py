@@ -350,7 +350,11 @@ class Executor:
         outcome = run.outcomes.pop(key, None)
         state = self._state(run)
         step = state.steps.get(key)
-        if outcome is None or step is None or not step.running or step.attempt != outcome.attempt:
+        if outcome is None:
+            return
+        if step is None or not step.running or step.attempt != outcome.attempt:
+            if outcome.taken:  # nobody waits for it any more: let it not lie in the inbox for ever
+                self.append(run, self.stamp(state), (), taken=outcome.taken)
             return
         records = outcome.records
         last = records[-1]

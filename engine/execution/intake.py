@@ -55,8 +55,12 @@ class Intake:
         core = self._core
         self._check_open()
         await core.journal.committer.wait_for_room()
-        if run_id is not None and (known := await self._known(run_id, created)) is not None:
-            return known, run_id
+        if run_id is not None:
+            known = await self._known(run_id, created)
+            if known is not None:
+                return known, run_id
+            if core.runs.by_id(run_id) is not None:  # started by another call while this one asked the store
+                return await self.start(registered, created, run_id)
         row = self._row(run_id or core.randomness.token(), created)
         run = core.runs.add(row.run, row.id)
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()

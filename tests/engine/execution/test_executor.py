@@ -511,7 +511,6 @@ async def test_in_test_mode_sleeps_do_not_wait() -> None:
 # -- the body's own retries
 
 
-@pytest.mark.xfail(strict=True, reason="a new timer counts from the time of the last outcome carried over")
 async def test_a_sleep_after_a_body_retry_is_as_long_as_asked() -> None:
     """The carried-over part is replayed at its old times; what is new counts from now (DESIGN rule 11)."""
 
@@ -546,6 +545,32 @@ async def test_a_sleep_that_was_under_way_when_the_body_failed_keeps_its_due_tim
         run = await engine.start(sleeps_beside)
         await run.result()
         assert engine.clock.now() - began == timedelta(seconds=3600)
+
+
+async def test_a_sleep_begun_after_a_retry_keeps_its_due_time_over_the_next_one() -> None:
+    """It was set at 100 s and is due at 160 s; the body fails again at 110 s and is back at 120 s."""
+    policy = RetryPolicy(2, backoff=(100, 10), jitter=0)
+
+    @workflow(retry=policy)
+    async def fails_twice() -> None:
+        async def fails_later() -> None:
+            await asyncio.sleep(10)
+            if current().attempt == 1:
+                raise ConnectionError
+
+        await undo("a")
+        if current().attempt == 0:
+            raise ConnectionError
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.sleep(60))
+            tasks.create_task(fails_later())
+
+    async with TestEngine(workflows=[fails_twice]) as engine:
+        began = engine.clock.now()
+        run = await engine.start(fails_twice)
+        await run.result()
+        assert engine.clock.now() - began == timedelta(seconds=160)
+        await engine.replay_finished()
 
 
 async def test_steps_without_an_end_start_again_under_the_same_key_and_task() -> None:

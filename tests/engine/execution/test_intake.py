@@ -195,7 +195,6 @@ async def test_whoever_started_a_run_may_go_away_before_the_answer(engine: TestE
     assert not engine.core.failed.done()
 
 
-@pytest.mark.xfail(strict=True, reason="all but one get RunConflict")
 async def test_the_same_start_at_the_same_time_is_one_run(tmp_path: Path) -> None:
     """On a real file, where asking whether the id is known takes time."""
     async with Engine(f"sqlite:///{tmp_path / 'runs.db'}", workflows=WORKFLOWS) as engine:

@@ -400,8 +400,10 @@ async def test_the_poison_step_is_found_and_no_innocent_is_blamed(engine: TestEn
     poison = names[place]
     run = await engine.start(together, names)
     before = 0
-    while await run.status() == "RUNNING":
+    for _ in range(10):
         await bodies(engine)
+        if await run.status() != "RUNNING":
+            break
         running = gate.started[before:]
         if poison in running:
             before = len(gate.started)
