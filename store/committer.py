@@ -65,9 +65,9 @@ class Committer:
         self._telling = False
         self._flush_scheduled = False
         self._tell_scheduled = False
-        self._room = asyncio.Event()
+        self._line: deque[asyncio.Future[None]] = deque()
+        """Who waits for room, in order. Waking all of them for each batch took as long as the work itself."""
         self._settled = asyncio.Event()
-        self._room.set()
 
     def add(self, operation: Operation) -> None:
         """Queue an operation; never waits. `wait_for_room` first, where somebody can be made to wait."""
@@ -78,8 +78,6 @@ class Committer:
         self._open.append(operation)
         self._open_rows += rows
         self.rows_queued += rows
-        if self.rows_queued >= self._max_queued:
-            self._room.clear()
         if self._open_rows >= self._cap_rows:
             self._close_batch()
         if self._in_flight is not None or self._held:
@@ -103,7 +101,22 @@ class Committer:
     async def wait_for_room(self) -> None:
         """Wait until the queue is below its bound. The bound holds if `add` follows without another await."""
         while self.full:
-            await self._room.wait()
+            turn: asyncio.Future[None] = self._loop.create_future()
+            self._line.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                self._let_in()  # the turn may have been given to one who no longer wants it
+                raise
+
+    def _let_in(self) -> None:
+        """Wake as many of those in line as there are rows of room: each adds at least one."""
+        room = self._max_queued - self.rows_queued
+        while room > 0 and self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                room -= 1
 
     async def drain(self) -> None:
         """Wait until `idle`. After a failure that takes a `resume`."""
@@ -137,8 +150,7 @@ class Committer:
             self._close_batch()
         batch, rows = self._in_flight = self._closed.popleft()
         self.rows_queued -= rows
-        if self.rows_queued < self._max_queued:
-            self._room.set()
+        self._let_in()
         self._store.submit(batch, self._done)
 
     # -- telling
@@ -195,7 +207,7 @@ class Committer:
         self._closed.clear()
         self._open = []
         self._open_rows = self.rows_queued = 0
-        self._room.set()
+        self._let_in()
         self._failed(operations, failure)
 
 
