@@ -1,7 +1,6 @@
 """What the engine holds in memory of a run that it is working on."""
 
 from asyncio import Future
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -64,7 +63,7 @@ class LiveRun:
         """Steps that wait for the interrupted ones."""
         self.outcomes: dict[str, Outcome] = {}
         """What ended attempts came to, until it is in the log, also across a commit with an unknown outcome."""
-        self.todo: deque[Callable[[], None]] = deque()
+        self.todo: list[Callable[[], None]] = []
         """What waits for the run to be loaded."""
         self.loading = False
         self.carry: Carry | None = None

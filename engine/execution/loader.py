@@ -208,7 +208,7 @@ class Loader:
             self._finish(run, decode_end(rows[-1].body))
         else:  # it may end by this, in memory: that is told when it is durable
             self._resume(run, inbox)
-        todo, run.todo = run.todo, type(run.todo)()
+        todo, run.todo = run.todo, []
         for action in todo:
             if run.is_open and not run.blocked:
                 action()
