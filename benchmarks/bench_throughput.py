@@ -41,6 +41,8 @@ STEPS = 5
 AT_ONCE = (100, 1_000, 10_000)
 RUNS = 2_000
 """Of one round, or as many as are at once if that is more."""
+LAG_RUNS = 8_000
+"""More of them, so that there are some hundred lags to judge by."""
 LAG_PROBE_S = 0.001
 
 
@@ -86,7 +88,7 @@ async def floor_round(path: Path, case: Case) -> Sample:
 
 
 async def engine_round(path: Path, case: Case, lags: list[float] | None = None) -> Sample:
-    runs = max(RUNS, case.at_once)
+    runs = max(RUNS, case.at_once) if lags is None else LAG_RUNS
     async with SlowDiskEngine(path, case.workflow, case.delay_s) as engine:
 
         async def run() -> None:

@@ -19,6 +19,7 @@ from durably.api.console import output_console, set_up_logs
 from durably.api.reload import Watch, execute_again
 from durably.api.server import DEFAULT_HOST, DEFAULT_PORT
 from durably.api.target import BrokenTarget, Target
+from durably.engine.loop import guard
 from durably.store.runtime import SystemClock
 
 __all__ = ["dev", "serve"]
@@ -106,6 +107,7 @@ def dev(target: str, **options: Any) -> None:
     sys.dont_write_bytecode = True  # two edits within a second can have the same .pyc: its time is in seconds
     try:
         found = targets.load(target)
+        guard.install()  # a workflow that opens a socket, a thread or a process is stopped before it does
         engine = hosting.engine(found, environment="development", drain_timeout=DEV_DRAIN_S)
     except BrokenTarget as error:
         show_error(error)
