@@ -33,7 +33,6 @@ from durably.engine.log.records import (
     TimerFired,
     TimerSet,
     to_us,
-    type_name,
 )
 from durably.engine.retries.failures import ErrorInfo
 from durably.store import Change
@@ -323,14 +322,3 @@ def fold(records: Iterable[tuple[int, Record]]) -> RunState:
     for at_us, record in records:
         state.apply(record, at_us)
     return state
-
-
-def outcome(record: Record) -> ErrorInfo | bytes | None:
-    """What a run's last record says came of it: an encoded output, an error, or None for a cancel."""
-    if isinstance(record, RunSucceeded):
-        return bytes(record.output)
-    if isinstance(record, RunFailed):
-        return record.error
-    if isinstance(record, RunCanceled):
-        return None
-    raise AssertionError(f"{type_name(record)} does not end a run")
