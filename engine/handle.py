@@ -43,8 +43,8 @@ class Run(Generic[R]):
         Raises `RunFailed`, `RunCanceled`, or `TimeoutError` when `timeout` (seconds or a `timedelta`) passes first; the
         run goes on regardless.
         """
-        async with asyncio.timeout(None if timeout is None else to_seconds(timeout)):
-            record = await self._engine.wait(self._last_record())
+        waiting = self._engine.wait(self._last_record())
+        record = await (waiting if timeout is None else asyncio.wait_for(waiting, to_seconds(timeout)))
         if isinstance(record, RunSucceeded):
             value: R = self._decode(record.output)
             return value
@@ -54,10 +54,13 @@ class Run(Generic[R]):
 
     async def _last_record(self) -> End:
         core = self._engine.core
-        with core.executor.waiting(self._number) as waiter:
+        waiter = core.executor.wait_for(self._number)
+        try:
             in_memory = core.runs.get(self._number) is not None  # and so has not ended, as far as anybody may know
             if in_memory or (await self._row()).phase is not None:
                 return await waiter
+        finally:
+            core.executor.stop_waiting_for(self._number, waiter)
         [last] = (await core.store.last_records([self._number])).values()
         return decode_end(last.body)
 

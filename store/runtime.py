@@ -100,16 +100,31 @@ class Randomness(Protocol):
         ...
 
 
-class SystemRandomness:
-    """The operating system's randomness."""
+TOKEN_BYTES = 16
+TOKENS_PER_PAGE = 256
 
-    __slots__ = ("_random",)
+
+class SystemRandomness:
+    """The operating system's randomness.
+
+    Ids are cut from a page of it: each call of `os.urandom` lets go of the interpreter, and a thread that commits
+    takes it for a while. An engine's threads do not survive a fork, so no child process goes on with the same page.
+    """
+
+    __slots__ = ("_next", "_page", "_random")
 
     def __init__(self) -> None:
         self._random = random.SystemRandom()
+        self._page = b""
+        self._next = 0
 
     def token(self) -> str:
-        return os.urandom(16).hex()
+        start = self._next
+        if start >= len(self._page):
+            self._page = os.urandom(TOKEN_BYTES * TOKENS_PER_PAGE)
+            start = 0
+        self._next = start + TOKEN_BYTES
+        return self._page[start : start + TOKEN_BYTES].hex()
 
     def uniform(self, most: float) -> float:
         return self._random.uniform(0, most)

@@ -154,10 +154,10 @@ class Step(Definition[P, R]):
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         given = args if self.receiver is None else (self.receiver, *args)
-        run = _active_run()
-        if run is None:
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, RunLoop):  # elsewhere than in a run's code, which lives on a loop of its own (rule 5)
             return await self.run(given, kwargs)
-        result: R = await run.call_step(self, given, kwargs)  # finds the caller's line two frames up
+        result: R = await loop.owner.call_step(self, given, kwargs)  # finds the caller's line two frames up
         return result
 
     async def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
@@ -287,7 +287,7 @@ class Workflow(Definition[P, R]):
         )
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: ARG002 - for its type
-        if _active_run() is not None:
+        if isinstance(asyncio.get_running_loop(), RunLoop):
             raise NotBuilt("calling a workflow in a workflow, as a child run,")
         fn = self.fn.__name__
         raise DurablyError(
@@ -365,12 +365,3 @@ def workflow(
     refuse_unbuilt("workflow", cancel_on=cancel_on)
     declare = partial(Workflow[..., Any], on=on, retries=retries, retry=retry, timeout=timeout, version=version)
     return partial(declare, name=target) if target is None or isinstance(target, str) else declare(target)
-
-
-# -- what is around a call
-
-
-def _active_run() -> Any:
-    """The run whose code is calling, or None. A run's code lives on a loop of its own (DESIGN rule 5)."""
-    loop = asyncio.get_running_loop()
-    return loop.owner if isinstance(loop, RunLoop) else None

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import NODEFAULT, UNSET, Raw, Struct
+from msgspec.structs import astuple
 
 from durably.engine.declare.events import Event
 from durably.engine.declare.parameters import PLAIN, Resolved, Unresolved, resolve
@@ -123,11 +124,11 @@ class Signature:
             TypeError: the arguments do not fit the parameters, as in any call.
         """
         if not kwargs:
-            given = args[self.receivers :]
+            given = args[self.receivers :] if self.receivers else args
             rest = self._shapes.get(tuple(map(type, given)))
             if rest is not None:
                 try:
-                    raw = encode_plain(dict(zip(self._names, given + rest, strict=True)))
+                    raw = encode_plain(dict(zip(self._names, given + rest)))  # noqa: B905 - the shape says so
                 except UnicodeEncodeError:
                     pass  # a lone surrogate
                 else:
@@ -141,9 +142,11 @@ class Signature:
             InvalidInput: the arguments do not fit the parameters or their annotations, or cannot be encoded.
         """
         try:
-            arguments = self._bind(args, kwargs)
+            arguments = self.bind(args, kwargs)
         except TypeError as error:
             raise InvalidInput(str(error)) from None
+        if arguments.plain:
+            return arguments  # each is of a type that its annotation takes
         for name, value in arguments.live.items():
             try:
                 encode(value)
@@ -213,6 +216,8 @@ class Signature:
             values = self._decoder(frozenset(live))(raw)
         except (Malformed, Mismatch) as error:
             raise InvalidInput(self._explain(raw, live) or f"{self.name}(): {error}") from None
+        if self._all_by_name and not live and UNSET not in (given := astuple(values)):
+            return receivers + given, {}
         args, kwargs = list(receivers), dict[str, Any]()
         for parameter in self._resolved.parameters:
             name = parameter.name
@@ -244,7 +249,7 @@ class Signature:
         return decoder_for(self._resolved.returns)
 
     def _decoder(self, live: frozenset[str]) -> Decode:
-        """From JSON to an object with the arguments as attributes, those that are `live` undecoded."""
+        """From JSON to a struct of the arguments, those that are `live` undecoded."""
         decoder = self._decoders.get(live)
         if decoder is None:
             fields: list[tuple[str, Any, Any]] = [

@@ -7,8 +7,7 @@ durable (DESIGN rules 1 and 2).
 """
 
 from asyncio import Future, get_running_loop
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
@@ -62,6 +61,9 @@ log = structlog.get_logger("durably")
 
 Appended: TypeAlias = tuple[LiveRun, Sequence[Record], Sequence[LogLine]]
 """What an append leaves for after its commit."""
+new_row = tuple.__new__
+"""Makes a named tuple in a quarter of the time: two for each step."""
+
 UNWIND_US = 10 * SECOND_US
 """How long a following step waits for an interrupted attempt to unwind (DESIGN section 3)."""
 
@@ -220,7 +222,7 @@ class Executor:
             state.apply(record, at_us)
             body = encode_record(record)
             run.size += len(body)
-            rows.append(LogRow(number, state.seq, at_us, body))
+            rows.append(new_row(LogRow, (number, state.seq, at_us, body)))
         shown = (state.status, state.phase, state.next_due_us())
         change = None
         if shown != run.shown:
@@ -427,18 +429,18 @@ class Executor:
         """Now, and never before the run's last record (DESIGN rule 11)."""
         return max(self.clock.now_us(), state.at_us)
 
-    @contextmanager
-    def waiting(self, number: int) -> Generator[Future[End]]:
-        """A future that gets the run's last record once that is committed."""
+    def wait_for(self, number: int) -> Future[End]:
+        """A future that gets the run's last record once that is committed, until `stop_waiting_for` it."""
         waiter: Future[End] = get_running_loop().create_future()
-        waiters = self.waiters.setdefault(number, [])
-        waiters.append(waiter)
-        try:
-            yield waiter
-        finally:
-            waiters.remove(waiter)
-            if not waiters and self.waiters.get(number) is waiters:
-                del self.waiters[number]
+        self.waiters.setdefault(number, []).append(waiter)
+        return waiter
+
+    def stop_waiting_for(self, number: int, waiter: Future[End]) -> None:
+        """Forget who waits."""
+        waiters = self.waiters[number]
+        waiters.remove(waiter)
+        if not waiters:
+            del self.waiters[number]
 
     def stop_waiting(self) -> None:
         """Tell everybody who waits that this engine has stopped; their runs go on with the next one."""

@@ -74,7 +74,7 @@ class LiveRun:
         """Status, phase and due time as they were last written for lists."""
         self.blocked = False
         """Whether code and history do not fit: nothing starts, and outcomes go to the inbox (DESIGN rule 13)."""
-        self.taken: set[int] = set()
+        self.taken: list[int] = []
         """Inbox items that are on their way into the log."""
         self.size = 0
         """Bytes in its history."""

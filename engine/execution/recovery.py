@@ -48,7 +48,7 @@ def feed_inbox(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> N
     for row in items:
         if row.item in run.taken:
             continue
-        run.taken.add(row.item)
+        run.taken.append(row.item)
         item = decode_item(row.body)
         if isinstance(item, CancelItem):
             cancels.append(row.item)

@@ -44,22 +44,19 @@ BODY: Final = ""
 """The key under which a body's own retry waits among the due times."""
 
 
-class StepState:
+class StepState(msgspec.Struct, gc=False):
     """A step that has not ended: which attempt it is at, and whether that runs or waits."""
 
-    __slots__ = ("attempt", "error", "losses", "name", "retry_us", "running", "start")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.attempt = 0
-        self.start = -1
-        """Which start of that attempt; -1 before the first."""
-        self.losses = 0
-        """Crash losses in a row of the present attempt (DESIGN rule 12)."""
-        self.running = False
-        self.retry_us: int | None = None
-        self.error: ErrorInfo | None = None
-        """What the attempt before raised."""
+    name: str
+    attempt: int = 0
+    start: int = -1
+    """Which start of that attempt; -1 before the first."""
+    losses: int = 0
+    """Crash losses in a row of the present attempt (DESIGN rule 12)."""
+    running: bool = False
+    retry_us: int | None = None
+    error: ErrorInfo | None = None
+    """What the attempt before raised."""
 
 
 class Due(msgspec.Struct, frozen=True, gc=False):

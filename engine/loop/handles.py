@@ -159,13 +159,10 @@ class CommandFuture(asyncio.Future[Any]):
 
     __slots__ = ("command", "key", "order", "turn")
 
-    def __init__(self, loop: AbstractEventLoop, key: str, command: Any) -> None:
-        super().__init__(loop=loop)
-        self.key = key
-        self.command = command
-        home: Any = loop  # a Home
-        self.order = home.next_order()
-        self.turn = home.turn
+    key: str
+    command: Any
+    order: int
+    turn: int
 
     def __hash__(self) -> int:
         order: int = self.order

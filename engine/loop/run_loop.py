@@ -72,7 +72,7 @@ class RunLoop(AsyncioSide):
         if self.evicted:
             return self._refuse(name, command)
         identity = self.next_key(name) if key is None else self.identities.chosen(self.path(), key)
-        future = CommandFuture(self, identity, command)
+        future = self._command_future(identity, command)
         self.pending[identity] = future
         self.commands.append(future)
         return future
@@ -160,7 +160,7 @@ class RunLoop(AsyncioSide):
 
     def _wind_down(self, root: RunTask) -> bool:
         """The root is done, and nothing is ready: do what comes next. False: nothing, now."""
-        if not all(task.done() for task in self._sweep):
+        if self._sweep and not all(task.done() for task in self._sweep):
             return False  # cleaning up, which may take steps
         # What those have created in their last moments is swept next.
         self._sweep = [task for task in self._tasks if not task.done()]
@@ -209,6 +209,9 @@ class RunLoop(AsyncioSide):
         if is_running(self):
             raise RuntimeError("a loop cannot be evicted by the code that runs on it")
         self.evicted = True
+        if self.ended and not (self.pending or self.timers or self._ready):
+            self._clear()  # nothing is left to be closed
+            return
         outside = enter(self, self._generator_started, _forget)
         try:
             tasks = self._close_all()
@@ -229,7 +232,15 @@ class RunLoop(AsyncioSide):
         if self._refusals <= MAX_REFUSALS:
             raise Evicted(f"{name} was called by a run's code that is being thrown away")
         # Code that swallows even this, in a loop. A wait that never ends gets us out of there.
-        return CommandFuture(self, f"!/{name}", command)
+        return self._command_future(f"!/{name}", command)
+
+    def _command_future(self, key: str, command: Any) -> CommandFuture:
+        future = CommandFuture(loop=self)
+        future.key = key
+        future.command = command
+        future.order = self.next_order()
+        future.turn = self.turn
+        return future
 
     def _close_all(self) -> list[RunTask]:
         """Close all coroutines, those of the youngest asyncio tasks first. Returns the tasks."""
