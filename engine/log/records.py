@@ -10,7 +10,7 @@ fed to anything. An input and the commands behind it are a group: adjacent, and 
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import Raw, Struct
@@ -28,17 +28,31 @@ __all__ = [
     "BodyFailed",
     "BodyStarted",
     "CancelRequested",
+    "ChildCancelRequested",
+    "ChildCanceled",
+    "ChildFailed",
+    "ChildStarted",
+    "ChildSucceeded",
     "Command",
     "End",
+    "EventAwaited",
+    "EventReceived",
+    "EventSent",
     "Input",
+    "PatchMarked",
+    "Published",
     "Record",
     "RunBlocked",
     "RunCanceled",
+    "RunContinued",
     "RunCreated",
     "RunFailed",
     "RunStarted",
     "RunSucceeded",
     "RunUnblocked",
+    "SignalAwaited",
+    "SignalReceived",
+    "SignalSent",
     "StepCanceled",
     "StepFailed",
     "StepScheduled",
@@ -46,6 +60,7 @@ __all__ = [
     "TimerCanceled",
     "TimerFired",
     "TimerSet",
+    "WaitCanceled",
     "decode_end",
     "decode_record",
     "encode_record",
@@ -87,6 +102,14 @@ class RunCreated(_Base, tag="run.created"):
     environment: str
     test: bool
     origin: str | None = None
+    """The run this one is a rerun, fork, child or continuation of."""
+    parent: str | None = None
+    """The run that waits for this one's outcome, and `child`, the key under which it does."""
+    child: str = ""
+    due_at: datetime | None = None
+    """When the body starts; None: at once."""
+    timeout: float | None = None
+    """Seconds from the body's start after which the run is canceled and fails as `TimedOut`."""
 
 
 class RunStarted(_Base, tag="run.started"):
@@ -204,6 +227,135 @@ class TimerCanceled(_Base, tag="timer.canceled"):
     timer: str
 
 
+# -- events and signals
+
+
+class EventAwaited(_Base, tag="event.awaited"):
+    """A command: wait for an event of that name which has the values of `match` and for which `where` holds."""
+
+    wait: str
+    event: str
+    match: Raw = NOTHING
+    """Dotted path to value."""
+    where: str | None = None
+    vars: Raw = NOTHING
+    timeout: float | None = None
+    until: datetime | None = None
+    """When the wait ends without an event: as a `timer.fired` under its key."""
+    since: datetime | None = None
+    """How far back an event counts that has arrived before the wait; None: not at all."""
+
+
+class EventReceived(_Base, tag="event.received"):
+    """An input: one event wakes all the waits of the run that it matches (DESIGN section 3)."""
+
+    waits: tuple[str, ...]
+    event: Raw
+
+
+class SignalAwaited(_Base, tag="signal.awaited"):
+    """A command: wait for a signal to this run."""
+
+    wait: str
+    signal: str
+    timeout: float | None = None
+    until: datetime | None = None
+
+
+class SignalReceived(_Base, tag="signal.received"):
+    """An input: a signal wakes one wait, the first that asked for it."""
+
+    wait: str
+    signal: str
+    data: Raw
+    sent_at: datetime
+
+
+class WaitCanceled(_Base, tag="wait.canceled"):
+    """A command: the workflow no longer waits for that event or signal."""
+
+    wait: str
+
+
+# -- what reaches out of the run
+
+
+class EventSent(_Base, tag="event.sent"):
+    """A command: the events are stored, and the runs they start created, in this record's commit."""
+
+    send: str
+    events: Raw
+    """Complete, with ids that derive from the run and the key."""
+    digest: str = ""
+
+
+class SignalSent(_Base, tag="signal.sent"):
+    """A command: the signal is in the inbox of the other run, if that is open, with this record's commit."""
+
+    send: str
+    run: str
+    signal: str
+    data: Raw
+    digest: str = ""
+
+
+class ChildStarted(_Base, tag="child.started"):
+    """A command: the child run `run` is created in this record's commit; its id derives from this run and the key."""
+
+    child: str
+    run: str
+    workflow: str
+    version: int
+    input: Raw
+    digest: str = ""
+    line: str = ""
+    timeout: float | None = None
+    delay: float = 0
+
+
+class ChildSucceeded(_Base, tag="child.succeeded"):
+    """An input: the child's result."""
+
+    child: str
+    output: Raw
+
+
+class ChildFailed(_Base, tag="child.failed"):
+    """An input: the child has failed."""
+
+    child: str
+    error: ErrorInfo
+
+
+class ChildCanceled(_Base, tag="child.canceled"):
+    """An input: the child was canceled."""
+
+    child: str
+
+
+class ChildCancelRequested(_Base, tag="child.cancel_requested"):
+    """A command: the workflow no longer waits for the child, or is canceled itself, and so the child is canceled."""
+
+    child: str
+
+
+class Published(_Base, tag="published"):
+    """A note: something for those who follow the run. `message` is its key: no later incarnation says it again."""
+
+    message: str
+    topic: str
+    data: Raw
+
+
+# -- changed code
+
+
+class PatchMarked(_Base, tag="patch.marked"):
+    """A command: the body went the way of `patched(id)`, so every replay does."""
+
+    patch: str
+
+
 # -- the end, and what comes between
 
 
@@ -237,6 +389,17 @@ class RunFailed(_Base, tag="run.failed"):
 class RunCanceled(_Base, tag="run.canceled"):
     """A command: the body ended by the cancel that was asked for."""
 
+    stopped: bool = False
+    """True when the engine ended it, because it went on for too long after a second request."""
+
+
+class RunContinued(_Base, tag="run.continued"):
+    """A command: the run has succeeded, and goes on as the run `continued_to` with an empty history."""
+
+    continued_to: str
+    version: int
+    input: Raw
+
 
 class RunBlocked(_Base, tag="run.blocked"):
     """A note: the code `code` does not fit this history. Written once per code; nothing runs until code fits."""
@@ -251,17 +414,42 @@ class RunUnblocked(_Base, tag="run.unblocked"):
     code: str
 
 
-Input = RunStarted | BodyStarted | StepSucceeded | StepFailed | TimerFired | CancelRequested
-End = BodyFailed | RunSucceeded | RunFailed | RunCanceled
-Command = StepScheduled | AttemptStarted | StepCanceled | TimerSet | TimerCanceled | End
-Note = RunCreated | AttemptFailed | AttemptLost | RunBlocked | RunUnblocked
+Input = (
+    RunStarted
+    | BodyStarted
+    | StepSucceeded
+    | StepFailed
+    | TimerFired
+    | EventReceived
+    | SignalReceived
+    | ChildSucceeded
+    | ChildFailed
+    | ChildCanceled
+    | CancelRequested
+)
+End = BodyFailed | RunSucceeded | RunFailed | RunCanceled | RunContinued
+Command = (
+    StepScheduled
+    | AttemptStarted
+    | StepCanceled
+    | TimerSet
+    | TimerCanceled
+    | EventAwaited
+    | SignalAwaited
+    | WaitCanceled
+    | EventSent
+    | SignalSent
+    | ChildStarted
+    | ChildCancelRequested
+    | PatchMarked
+    | End
+)
+Note = RunCreated | AttemptFailed | AttemptLost | Published | RunBlocked | RunUnblocked
 Record = Input | Command | Note
 
-INPUTS: frozenset[type[Any]] = frozenset(
-    {RunStarted, BodyStarted, StepSucceeded, StepFailed, TimerFired, CancelRequested}
-)
-NOTES: frozenset[type[Any]] = frozenset({RunCreated, AttemptFailed, AttemptLost, RunBlocked, RunUnblocked})
-ENDS: frozenset[type[Any]] = frozenset({BodyFailed, RunSucceeded, RunFailed, RunCanceled})
+INPUTS: frozenset[type[Any]] = frozenset(get_args(Input))
+NOTES: frozenset[type[Any]] = frozenset(get_args(Note))
+ENDS: frozenset[type[Any]] = frozenset(get_args(End))
 
 encode_record = msgspec.json.Encoder().encode
 decode_record: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode

@@ -19,14 +19,28 @@ from durably.engine.log.records import (
     BodyFailed,
     BodyStarted,
     CancelRequested,
+    ChildCanceled,
+    ChildCancelRequested,
+    ChildFailed,
+    ChildStarted,
+    ChildSucceeded,
+    EventAwaited,
+    EventReceived,
+    EventSent,
+    PatchMarked,
+    Published,
     Record,
     RunBlocked,
     RunCanceled,
+    RunContinued,
     RunCreated,
     RunFailed,
     RunStarted,
     RunSucceeded,
     RunUnblocked,
+    SignalAwaited,
+    SignalReceived,
+    SignalSent,
     StepCanceled,
     StepFailed,
     StepScheduled,
@@ -34,6 +48,7 @@ from durably.engine.log.records import (
     TimerCanceled,
     TimerFired,
     TimerSet,
+    WaitCanceled,
     decode_record,
     encode_record,
     from_us,
@@ -141,6 +156,92 @@ RECORDS: list[tuple[Record, dict[str, Any]]] = [
     ),
     (TimerFired(timer="0/timer#0"), {"type": "timer.fired", "timer": "0/timer#0"}),
     (TimerCanceled(timer="0/timer#0"), {"type": "timer.canceled", "timer": "0/timer#0"}),
+    (
+        EventAwaited(
+            wait="0/event#0",
+            event="parcel/shipped",
+            match=Raw(b'{"data.order_id":"o-1"}'),
+            where="event.data.cents > vars.least",
+            vars=Raw(b'{"least":1}'),
+            timeout=60.0,
+            until=AT,
+            since=AT,
+        ),
+        {
+            "type": "event.awaited",
+            "wait": "0/event#0",
+            "event": "parcel/shipped",
+            "match": {"data.order_id": "o-1"},
+            "where": "event.data.cents > vars.least",
+            "vars": {"least": 1},
+            "timeout": 60.0,
+            "until": "2026-01-01T12:30:15.250000Z",
+            "since": "2026-01-01T12:30:15.250000Z",
+        },
+    ),
+    (
+        EventReceived(waits=("0/event#0", "0/1/event#0"), event=Raw(b'{"name":"parcel/shipped"}')),
+        {"type": "event.received", "waits": ["0/event#0", "0/1/event#0"], "event": {"name": "parcel/shipped"}},
+    ),
+    (
+        SignalAwaited(wait="0/signal#0", signal="approve", timeout=60.0, until=AT),
+        {
+            "type": "signal.awaited",
+            "wait": "0/signal#0",
+            "signal": "approve",
+            "timeout": 60.0,
+            "until": "2026-01-01T12:30:15.250000Z",
+        },
+    ),
+    (
+        SignalReceived(wait="0/signal#0", signal="approve", data=Raw(b"true"), sent_at=AT),
+        {
+            "type": "signal.received",
+            "wait": "0/signal#0",
+            "signal": "approve",
+            "data": True,
+            "sent_at": "2026-01-01T12:30:15.250000Z",
+        },
+    ),
+    (WaitCanceled(wait="0/signal#0"), {"type": "wait.canceled", "wait": "0/signal#0"}),
+    (
+        EventSent(send="0/send#0", events=Raw(b'[{"name":"a"}]'), digest="d"),
+        {"type": "event.sent", "send": "0/send#0", "events": [{"name": "a"}], "digest": "d"},
+    ),
+    (
+        SignalSent(send="0/tell#0", run="r", signal="approve", data=Raw(b"1"), digest="d"),
+        {"type": "signal.sent", "send": "0/tell#0", "run": "r", "signal": "approve", "data": 1, "digest": "d"},
+    ),
+    (
+        ChildStarted(
+            child="0/ship#0", run="r", workflow="ship", version=1, input=Raw(b"{}"), digest="d", line="f.py:1"
+        ),
+        {
+            "type": "child.started",
+            "child": "0/ship#0",
+            "run": "r",
+            "workflow": "ship",
+            "version": 1,
+            "input": {},
+            "digest": "d",
+            "line": "f.py:1",
+        },
+    ),
+    (
+        ChildSucceeded(child="0/ship#0", output=Raw(b"1")),
+        {"type": "child.succeeded", "child": "0/ship#0", "output": 1},
+    ),
+    (
+        ChildFailed(child="0/ship#0", error=ERROR),
+        {"type": "child.failed", "child": "0/ship#0", "error": ERROR_JSON},
+    ),
+    (ChildCanceled(child="0/ship#0"), {"type": "child.canceled", "child": "0/ship#0"}),
+    (ChildCancelRequested(child="0/ship#0"), {"type": "child.cancel_requested", "child": "0/ship#0"}),
+    (
+        Published(message="0/message#0", topic="progress", data=Raw(b"0.5")),
+        {"type": "published", "message": "0/message#0", "topic": "progress", "data": 0.5},
+    ),
+    (PatchMarked(patch="use-baz"), {"type": "patch.marked", "patch": "use-baz"}),
     (CancelRequested(reason="requested"), {"type": "cancel.requested", "reason": "requested"}),
     (
         BodyFailed(attempt=0, error=ERROR, retry_at=AT, max_retries=4),
@@ -155,6 +256,11 @@ RECORDS: list[tuple[Record, dict[str, Any]]] = [
     (RunSucceeded(output=Raw(b'"x"')), {"type": "run.succeeded", "output": "x"}),
     (RunFailed(error=ERROR), {"type": "run.failed", "error": ERROR_JSON}),
     (RunCanceled(), {"type": "run.canceled"}),
+    (RunCanceled(stopped=True), {"type": "run.canceled", "stopped": True}),
+    (
+        RunContinued(continued_to="r", version=2, input=Raw(b'{"n":1}')),
+        {"type": "run.continued", "continued_to": "r", "version": 2, "input": {"n": 1}},
+    ),
     (RunBlocked(code="c", error=ERROR), {"type": "run.blocked", "code": "c", "error": ERROR_JSON}),
     (RunUnblocked(code="c"), {"type": "run.unblocked", "code": "c"}),
 ]
@@ -193,8 +299,8 @@ def test_a_payload_keeps_its_bytes() -> None:
 
 
 def test_a_record_of_an_unknown_type_is_refused() -> None:
-    with pytest.raises(msgspec.ValidationError, match=r"event\.awaited"):
-        decode_record(b'{"type":"event.awaited","event":"x"}')
+    with pytest.raises(msgspec.ValidationError, match=r"event\.forgotten"):
+        decode_record(b'{"type":"event.forgotten","event":"x"}')
 
 
 @given(st.integers(0, 2**55))
