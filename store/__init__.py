@@ -17,10 +17,12 @@ from durably.store.memory import MemoryStore
 from durably.store.protocol import OpenRun, Store
 from durably.store.rows import (
     Append,
+    Arrival,
     Change,
     Conflict,
-    Duplicate,
+    Create,
     EventRow,
+    Existing,
     InboxRow,
     Ingest,
     LogRow,
@@ -32,17 +34,21 @@ from durably.store.rows import (
     RunQuery,
     RunRow,
     TriggerRow,
+    WaitRow,
+    Written,
 )
 from durably.store.sqlite import SqliteReader, SqliteStore
 
 __all__ = [
     "Append",
+    "Arrival",
     "Change",
     "Committer",
     "Conflict",
     "CorruptStore",
-    "Duplicate",
+    "Create",
     "EventRow",
+    "Existing",
     "Fenced",
     "InboxRow",
     "Ingest",
@@ -66,6 +72,8 @@ __all__ = [
     "StoreUnavailable",
     "TriggerRow",
     "UnknownOutcome",
+    "WaitRow",
+    "Written",
     "open_url",
 ]
 

@@ -212,4 +212,4 @@ class Committer:
 
 
 def _records(operation: Operation) -> int:
-    return sum(len(runs) for _, runs in operation.events) if isinstance(operation, Ingest) else 0
+    return sum(len(arrival.runs) for arrival in operation.events) if isinstance(operation, Ingest) else 0

@@ -17,7 +17,7 @@ def known_events(operation: Ingest, earlier: Callable[[EventRow], str | None]) -
         return []
     known: list[int] = []
     digests: dict[str, str] = {}
-    for index, (event, _) in enumerate(operation.events):
+    for index, (event, *_) in enumerate(operation.events):
         digest = digests.get(event.id) or earlier(event)
         if digest is None:
             digests[event.id] = event.digest

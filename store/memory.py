@@ -1,7 +1,7 @@
 """The store in dictionaries: for tests, and for whatever need not outlive its process."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,9 +13,11 @@ from durably.store.errors import Fenced, StoreLocked, StoreUnavailable
 from durably.store.protocol import Done, OpenRun
 from durably.store.rows import (
     Append,
+    Arrival,
     Conflict,
-    Duplicate,
+    Create,
     EventRow,
+    Existing,
     InboxRow,
     Ingest,
     LogRow,
@@ -27,6 +29,8 @@ from durably.store.rows import (
     RunQuery,
     RunRow,
     TriggerRow,
+    WaitRow,
+    Written,
 )
 
 __all__ = ["MemoryStore"]
@@ -51,7 +55,9 @@ class MemoryStore:
         self._runs: dict[int, RunRow] = {}
         self._numbers: dict[str, int] = {}
         self._log: dict[int, list[LogRow]] = {}
-        self._events: dict[str, EventRow] = {}
+        self._events: list[EventRow] = []
+        self._newest: dict[str, EventRow] = {}
+        self._waits: dict[tuple[int, str], WaitRow] = {}
         self._inbox: dict[int, InboxRow] = {}
         self._triggers: list[TriggerRow] = []
 
@@ -84,16 +90,18 @@ class MemoryStore:
             done(self._carry_out(batch))
 
     def _carry_out(self, batch: Sequence[Operation]) -> list[Result]:
-        results: list[Result] = []
-        for operation in batch:
-            match operation:
-                case Append():
-                    results.append(self._append(operation))
-                case Ingest():
-                    results.append(self._ingest(operation))
-                case Put():
-                    results.append(self._put(operation))
-        return results
+        return [self._do(operation) for operation in batch]
+
+    def _do(self, operation: Operation) -> Result:
+        match operation:
+            case Append():
+                return self._append(operation)
+            case Create():
+                return self._create_unless_there(operation)
+            case Ingest():
+                return self._ingest(operation)
+            case Put():
+                return self._put(operation)
 
     # -- one operation each: everything is checked before anything is changed
 
@@ -107,7 +115,7 @@ class MemoryStore:
                 return Refused(f"there is no run {run}")
             if [record.seq for record in records] != list(range(head + 1, head + 1 + len(records))):
                 return Refused(f"run {run}: the records do not follow record {head}")
-        if not _storable(*records, operation.change or (), operation.taken, _values(created)):
+        if not _storable(*_rows_of(operation)):
             return Refused(f"run {run}: a value cannot be stored")
         if created is not None:
             self._create(created)
@@ -117,40 +125,84 @@ class MemoryStore:
             self._runs[run] = replace(self._runs[run], **operation.change._asdict())
         for item in operation.taken:
             self._inbox.pop(item, None)
+        return self._append_more(operation)
+
+    def _append_more(self, operation: Append) -> Result:
+        run = operation.run
+        woken: tuple[int, ...] = ()
+        for key in operation.unwaits:
+            self._waits.pop((run, key), None)
+        for wait in operation.waits:
+            self._waits[run, wait.key] = wait
+            if wait.since_us is not None and self._arrived(wait.event, wait.since_us):
+                self._put_item(InboxRow(run, operation.records[-1].at_us, wait.look_back))
+                woken = (run,)
+        also = tuple(self._do(each) for each in operation.also)
+        if operation.heir is not None:
+            for item, row in self._inbox.items():
+                if row.run == run:
+                    self._inbox[item] = row._replace(run=operation.heir)
+            woken += (operation.heir,)
+        return Written(woken=woken, also=also) if woken or also else None
+
+    def _arrived(self, name: str, since_us: int) -> list[tuple[int, EventRow]]:
+        return [
+            (number, row)
+            for number, row in enumerate(self._events, 1)
+            if row.name == name and row.received_us >= since_us
+        ]
+
+    def _create_unless_there(self, operation: Create) -> Result:
+        existing = self._numbers.get(operation.row.id)
+        if existing is not None:
+            return Existing(existing)
+        self._create(operation.row)
+        self._log[operation.row.run] = [operation.record]
         return None
 
     def _ingest(self, operation: Ingest) -> Result:
         known = known_events(operation, lambda event: self._digest(event, operation.window_us))
         if isinstance(known, Conflict):
             return known
-        fresh = [given for index, given in enumerate(operation.events) if index not in known]
-        started = [pair for _, runs in fresh for pair in runs]
-        if self._is_taken([row for row, _ in started]):
+        fresh = [arrival for index, arrival in enumerate(operation.events) if index not in known]
+        if self._is_taken([row for arrival in fresh for row, _ in arrival.runs]):
             return Refused("a run of that number or id exists already")
-        if not _storable(
-            *(event for event, _ in fresh), *(v for row, record in started for v in (_values(row), record))
-        ):
+        if not _storable(*_rows_of(operation)):
             return Refused("a value cannot be stored")
-        for event, _ in fresh:
-            self._events[event.id] = event
-        for row, record in started:
+        woken = tuple(run for arrival in fresh for run in self._take_in(arrival))
+        return Written(tuple(known), woken) if known or woken else None
+
+    def _take_in(self, arrival: Arrival) -> list[int]:
+        """Store an event and the runs it starts; the runs it wakes."""
+        event = arrival.event
+        self._events.append(event)
+        self._newest[event.id] = event
+        for row, record in arrival.runs:
             self._create(row)
             self._log[row.run] = [record]
-        return Duplicate(tuple(known)) if known else None
+        woken = sorted({run for (run, _), wait in self._waits.items() if wait.topic in arrival.topics})
+        for run in woken:
+            self._put_item(InboxRow(run, event.received_us, arrival.item))
+        return woken
 
     def _put(self, operation: Put) -> Result:
-        row = operation.row
-        run = self._runs.get(row.run)
-        if run is None or run.phase is None:
+        row, to = operation.row, operation.to
+        run = self._runs.get(row.run if to is None else self._numbers.get(to, 0))
+        while run is not None and run.phase is None:
+            run = None if run.continued_to is None else self._runs[self._numbers[run.continued_to]]
+        if run is None:
             return Missing()
         if not _storable(row):
             return Refused(f"run {row.run}: a value cannot be stored")
+        self._put_item(row._replace(run=run.run))
+        return Written(woken=(run.run,))
+
+    def _put_item(self, row: InboxRow) -> None:
         self._last_item += 1
         self._inbox[self._last_item] = row._replace(item=self._last_item)
-        return None
 
     def _digest(self, event: EventRow, window_us: int) -> str | None:
-        earlier = self._events.get(event.id)
+        earlier = self._newest.get(event.id)
         if earlier is None or earlier.received_us <= event.received_us - window_us:
             return None
         return earlier.digest
@@ -184,6 +236,9 @@ class MemoryStore:
     async def records(self, runs: Sequence[int]) -> dict[int, list[LogRow]]:
         return {run: list(self._log[run]) for run in runs if run in self._log}
 
+    async def records_after(self, run: int, seq: int, limit: int) -> list[LogRow]:
+        return self._log.get(run, [])[seq : seq + limit]  # seqs begin at 1 and have no gap
+
     async def first_records(self, runs: Sequence[int]) -> dict[int, LogRow]:
         return {run: self._log[run][0] for run in runs if run in self._log}
 
@@ -210,7 +265,13 @@ class MemoryStore:
         return sorted({row.run for row in self._inbox.values()})
 
     async def event(self, event_id: str) -> EventRow | None:
-        return self._events.get(event_id)
+        return self._newest.get(event_id)
+
+    async def events_since(self, name: str, since_us: int, after: int, limit: int) -> list[tuple[int, EventRow]]:
+        return [(number, row) for number, row in self._arrived(name, since_us) if number > after][:limit]
+
+    async def wait_paths(self) -> list[tuple[str, tuple[str, ...]]]:
+        return sorted({(wait.event, wait.paths) for wait in self._waits.values()})
 
     async def triggers(self) -> list[TriggerRow]:
         return sorted(self._triggers)
@@ -229,6 +290,27 @@ def _matches(row: RunRow, query: RunQuery) -> bool:
         and (query.created_until_us is None or row.created_us < query.created_until_us)
         and (query.before is None or row.run < query.before)
     )
+
+
+def _rows_of(operation: Operation) -> Iterator[Iterable[Any]]:
+    """Everything an operation wants to have stored."""
+    match operation:
+        case Append():
+            yield from operation.records
+            yield operation.change or ()
+            yield operation.taken
+            yield _values(operation.created)
+            for each in operation.also:
+                yield from _rows_of(each)
+        case Create():
+            yield from (_values(operation.row), operation.record)
+        case Ingest():
+            for arrival in operation.events:
+                yield arrival.event
+                for row, record in arrival.runs:
+                    yield from (_values(row), record)
+        case Put():
+            yield operation.row
 
 
 def _values(row: RunRow | None) -> tuple[Any, ...]:

@@ -77,6 +77,10 @@ class Store(Protocol):
         """The whole logs of these runs, in order of seq. Runs without records are left out."""
         ...
 
+    async def records_after(self, run: int, seq: int, limit: int) -> list[LogRow]:
+        """The next records of one run, in order, beginning behind `seq`."""
+        ...
+
     async def first_records(self, runs: Sequence[int]) -> dict[int, LogRow]:
         """The `run.created` of each of these runs."""
         ...
@@ -103,6 +107,14 @@ class Store(Protocol):
 
     async def event(self, event_id: str) -> EventRow | None:
         """The newest event with this id."""
+        ...
+
+    async def events_since(self, name: str, since_us: int, after: int, limit: int) -> list[tuple[int, EventRow]]:
+        """Events of that name received at or after `since_us`, oldest first, beginning behind the number `after`."""
+        ...
+
+    async def wait_paths(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The distinct (event, paths) of all waits: which topics an arriving event may have."""
         ...
 
     async def triggers(self) -> list[TriggerRow]:

@@ -5,16 +5,19 @@ since the Unix epoch. A run has two ids: `id`, the public one, and `run`, a smal
 is what the log and the inbox refer to (a random text as the log's key would cost four times the bytes and CPU).
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType
 
 __all__ = [
     "Append",
+    "Arrival",
     "Change",
     "Conflict",
-    "Duplicate",
+    "Create",
     "EventRow",
+    "Existing",
     "InboxRow",
     "Ingest",
     "LogRow",
@@ -26,6 +29,8 @@ __all__ = [
     "RunQuery",
     "RunRow",
     "TriggerRow",
+    "WaitRow",
+    "Written",
 ]
 
 
@@ -64,6 +69,8 @@ class RunRow(Struct, frozen=True, kw_only=True):
     created_us: int = 0
     started_us: int | None = None
     finished_us: int | None = None
+    continued_to: str | None = None
+    """Public id of the run that this one goes on as."""
 
 
 class Change(NamedTuple):
@@ -76,6 +83,7 @@ class Change(NamedTuple):
     seq: int
     started_us: int | None
     finished_us: int | None
+    continued_to: str | None = None
 
 
 class EventRow(NamedTuple):
@@ -106,6 +114,22 @@ class TriggerRow(NamedTuple):
     environment: str
 
 
+class WaitRow(NamedTuple):
+    """A wait for an event, registered in the group that asks for it (DESIGN rule 9).
+
+    `topic` is the engine's digest of the event's name and of the values it must have at `paths`: an event that arrives
+    carries all the topics it belongs to. When an event of that name has arrived since `since_us`, `look_back` is put
+    into the run's inbox with the wait.
+    """
+
+    key: str
+    event: str
+    paths: tuple[str, ...]
+    topic: str
+    since_us: int | None = None
+    look_back: bytes = b""
+
+
 class Append(Struct, gc=False):
     """One group of a run's log: atomic, adjacent, in one commit.
 
@@ -119,30 +143,58 @@ class Append(Struct, gc=False):
     created: RunRow | None = None
     change: Change | None = None
     taken: tuple[int, ...] = ()
+    waits: Sequence[WaitRow] = ()
+    """Waits for events that begin with this group."""
+    unwaits: Sequence[str] = ()
+    """Keys of waits for events that end with it."""
+    also: Sequence["Operation"] = ()
+    """What the group does to other runs: carried out with it, or not at all."""
+    heir: int | None = None
+    """The run that what is left in the inbox goes to."""
     after: Any = None
 
 
+class Create(Struct):
+    """A run that another one starts, unless there is one of that id (`Existing`): a repeat is harmless."""
+
+    row: RunRow
+    record: LogRow
+
+
+class Arrival(NamedTuple):
+    """An event, the runs it starts, and the waits it is for: `item` is put into the inbox of each run with such one."""
+
+    event: EventRow
+    runs: Sequence[tuple[RunRow, LogRow]] = ()
+    topics: Sequence[str] = ()
+    item: bytes = b""
+
+
 class Ingest(Struct):
-    """Events and the runs each of them starts: all of it or nothing.
+    """Events, the runs each of them starts and those it wakes: all of it or nothing.
 
     An event whose id is known (within `window_us`) with the same digest starts nothing; with another digest the whole
     operation is a `Conflict`. `unique` says that the id was made here, so that nobody needs to look.
     """
 
-    events: list[tuple[EventRow, list[tuple[RunRow, LogRow]]]]
+    events: list[Arrival]
     unique: bool = False
     window_us: int = 24 * 3600 * 1_000_000
     after: Any = None
 
 
 class Put(Struct):
-    """An inbox row for a run. The answer is `Missing` when the run does not exist or has ended."""
+    """An inbox row for a run. The answer is `Missing` when the run does not exist or has ended.
+
+    `to` is the run's public id, when only that is known. What is for a run that goes on as another goes there.
+    """
 
     row: InboxRow
+    to: str | None = None
     after: Any = None
 
 
-Operation = Append | Ingest | Put
+Operation = Append | Create | Ingest | Put
 
 
 class Refused(NamedTuple):
@@ -154,10 +206,21 @@ class Refused(NamedTuple):
     reason: str
 
 
-class Duplicate(NamedTuple):
-    """Which events of an `Ingest` (by index) were known already; the others were stored."""
+class Written(NamedTuple):
+    """Committed, and there is something to tell."""
 
-    indexes: tuple[int, ...]
+    known: tuple[int, ...] = ()
+    """Which events of an `Ingest` (by index) were known already; the others were stored."""
+    woken: tuple[int, ...] = ()
+    """Runs that have got something into their inbox."""
+    also: tuple["Result", ...] = ()
+    """What became of the operations that went with an `Append`."""
+
+
+class Existing(NamedTuple):
+    """A run of that id exists already: the number it has."""
+
+    run: int
 
 
 class Conflict(NamedTuple):
@@ -170,7 +233,7 @@ class Missing(NamedTuple):
     """There is no open run of that number."""
 
 
-Result = Refused | Duplicate | Conflict | Missing | None
+Result = Refused | Written | Existing | Conflict | Missing | None
 """What became of one operation; None means committed as asked."""
 
 

@@ -13,6 +13,7 @@ from durably.engine.errors import NondeterminismError, StoreError
 from durably.engine.execution.attempt import Attempt, Perform
 from durably.engine.execution.background import Background
 from durably.engine.execution.executor import Executor
+from durably.engine.execution.follow import Followers
 from durably.engine.execution.inbox import OutcomeItem, encode_item
 from durably.engine.execution.journal import Journal
 from durably.engine.execution.live import LiveRun
@@ -36,6 +37,7 @@ from durably.engine.retries.failures import describe
 from durably.engine.timing.timers import Timers
 from durably.store import Append, InboxRow, Ingest, Operation, Put, Result, RunRow, Store, TriggerRow
 from durably.store.runtime import Clock, Randomness
+from durably.store.sealed import refuse_unreadable
 
 __all__ = ["Core"]
 
@@ -108,6 +110,7 @@ class Core:
             shelve=self._shelve,
             watched=self._watched,
         )
+        self.followers = Followers(store, self.journal, self.executor.observers)
         self._recovering = False
         self._concerned: set[LiveRun] = set()
 
@@ -117,6 +120,7 @@ class Core:
         """Open the store, register the workflows, and go on with every run that has not ended."""
         await self.store.open()
         try:
+            await refuse_unreadable(self.store)
             await self._register()
         except BaseException:
             await self.store.close()
@@ -152,6 +156,7 @@ class Core:
             await self.journal.committer.drain()
         await self.background.close()
         self.executor.stop_waiting()
+        self.followers.stop()
         for run in self.runs:
             self.runs.remove(run)
         await self.store.close()
@@ -160,6 +165,7 @@ class Core:
         """Stop as `kill -9` would: nothing more is written, nobody is waited for. For tests of what comes after."""
         self.draining = self._abandoned = True
         self.journal.stop()
+        self.followers.stop()
         self.timers.close()
         self.executor.admission.close()
         await self.background.close()
@@ -330,6 +336,7 @@ class Core:
                 run.stored.set_exception(reason)
 
     def _reopened(self, unknown: list[Operation]) -> None:
+        self.followers.wake_all()
         for operation in unknown:
             if isinstance(operation, Ingest):
                 self.background.spawn(self._settle_ingest(operation), "ingest")
@@ -345,12 +352,12 @@ class Core:
 
     async def _settle_ingest(self, operation: Ingest) -> None:
         """Tell who sent events whether they are stored, now that the store knows; go on with their runs if so."""
-        stored = [await self.store.event(row.id) == row for row, _ in operation.events]
+        stored = [await self.store.event(row.id) == row for row, *_ in operation.events]
         if not all(stored):
             operation.after(StoreError("the events were not stored; send them again"))
         elif not operation.after(None):
-            for _, runs in operation.events:
-                for row, _ in runs:
+            for arrival in operation.events:
+                for row, _ in arrival.runs:
                     self.loader.request_number(row.run)
 
     async def _settle_creation(self, run: LiveRun) -> None:

@@ -15,16 +15,17 @@ from durably.engine.execution.core import Core
 from durably.engine.execution.journal import settle
 from durably.engine.log.limits import MAX_EVENTS
 from durably.engine.log.records import NOTHING, RunCreated, decode_record, encode_record, from_us
-from durably.engine.values.codec import MAX_EVENT, check_depth, digest, encode
+from durably.engine.values.codec import MAX_EVENT, check_depth, decode_json, digest, encode
 from durably.store import (
+    Arrival,
     Conflict,
-    Duplicate,
     EventRow,
     Ingest,
     LogRow,
     Refused,
     Result,
     RunRow,
+    Written,
 )
 from durably.store.runtime import SECOND_US
 
@@ -123,7 +124,7 @@ class Intake:
         now_us = self._core.clock.now_us()
         prepared = [self._prepare(index, event, now_us) for index, event in enumerate(events)]
         operation = Ingest(
-            [(row, [(run, log) for run, _, log in runs]) for _, row, runs in prepared],
+            [Arrival(row, [(run, log) for run, _, log in runs]) for _, row, runs in prepared],
             unique=not any(event.id for event in events),
             window_us=DEDUPLICATION_US,
         )
@@ -133,7 +134,7 @@ class Intake:
             raise EventConflict(
                 f"event {event_id!r} was sent before with other content; an id stands for one event: take a new one"
             )
-        known: set[int] = set(result.indexes) if isinstance(result, Duplicate) else set()
+        known: set[int] = set(result.known) if isinstance(result, Written) else set()
         for index, (_, _, runs) in enumerate(prepared):
             if index not in known:
                 for row, created, _ in runs:
@@ -169,7 +170,7 @@ class Intake:
         # What the sender said, without what was filled in here: the same event sent again has the same digest.
         row = EventRow(str(complete.id), complete.name, now_us, digest(content), body)
         runs: list[tuple[RunRow, RunCreated, LogRow]] = []
-        for registered in self._core.registry.matching(complete.name):
+        for registered in self._core.registry.matching(complete.name, partial(decode_json, body)):
             created = RunCreated(
                 workflow=registered.name,
                 version=registered.version,

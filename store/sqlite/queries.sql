@@ -21,12 +21,14 @@ SELECT coalesce(max(run), 0) FROM runs
 -- name: insert_run
 -- A new run; values in the order of RunRow's fields.
 INSERT INTO runs (run, id, workflow, version, "trigger", environment, event, event_id, origin, test, status, phase,
-                  due_us, tasks, seq, created_us, started_us, finished_us)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                  due_us, tasks, seq, created_us, started_us, finished_us, continued_to)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: change_run
 -- What an append changes; values in the order of Change's fields, then the run.
-UPDATE runs SET status = ?, phase = ?, due_us = ?, tasks = ?, seq = ?, started_us = ?, finished_us = ? WHERE run = ?
+UPDATE runs
+SET status = ?, phase = ?, due_us = ?, tasks = ?, seq = ?, started_us = ?, finished_us = ?, continued_to = ?
+WHERE run = ?
 
 -- name: insert_record
 -- One record; the writer repeats the parenthesis for many.
@@ -36,9 +38,13 @@ INSERT INTO log (run, seq, at_us, body) VALUES (?, ?, ?, ?)
 -- The last sequence number of a run.
 SELECT max(seq) FROM log WHERE run = ?
 
--- name: is_open
--- One row when the run exists and has not ended.
-SELECT 1 FROM runs WHERE run = ? AND phase IS NOT NULL
+-- name: standing
+-- Whether a run has ended, which is when it has no phase, and what it goes on as.
+SELECT phase, continued_to FROM runs WHERE run = ?
+
+-- name: number
+-- The number of the run with this public id.
+SELECT run FROM runs WHERE id = ?
 
 -- name: insert_event
 -- An event; values in the order of EventRow's fields.
@@ -56,6 +62,26 @@ INSERT INTO inbox (run, at_us, body) VALUES (?, ?, ?)
 -- An inbox row that its run has taken.
 DELETE FROM inbox WHERE item = ?
 
+-- name: bequeath
+-- What is left in a run's inbox goes to another run.
+UPDATE inbox SET run = ? WHERE run = ?
+
+-- name: insert_wait
+-- A wait for an event; one that is there is the same one, from before its body was run again.
+INSERT OR REPLACE INTO waits (run, key, event, paths, topic, since_us) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: delete_wait
+-- A wait that has ended.
+DELETE FROM waits WHERE run = ? AND key = ?
+
+-- name: waiting
+-- The waits that an event of these topics is for.
+SELECT run, key FROM waits WHERE topic IN (SELECT value FROM json_each(?))
+
+-- name: has_arrived
+-- One row when an event of that name was received at that time or later.
+SELECT 1 FROM events WHERE name = ? AND received_us >= ? LIMIT 1
+
 -- name: delete_triggers
 -- The triggers of one version of a workflow.
 DELETE FROM triggers WHERE workflow = ? AND version = ?
@@ -67,12 +93,16 @@ INSERT INTO triggers (workflow, version, event, environment) VALUES (?, ?, ?, ?)
 -- name: runs
 -- All runs; values in the order of RunRow's fields.
 SELECT run, id, workflow, version, "trigger", environment, event, event_id, origin, test, status, phase, due_us, tasks,
-       seq, created_us, started_us, finished_us
+       seq, created_us, started_us, finished_us, continued_to
 FROM runs
 
 -- name: records
 -- The whole logs of these runs.
 SELECT run, seq, at_us, body FROM log WHERE run IN (SELECT value FROM json_each(?)) ORDER BY run, seq
+
+-- name: records_after
+-- The next records of one run.
+SELECT run, seq, at_us, body FROM log WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?
 
 -- name: run_ids
 -- The public ids of the runs in a JSON array.
@@ -109,6 +139,16 @@ SELECT DISTINCT run FROM inbox ORDER BY run
 -- name: event
 -- The newest event with this id; values in the order of EventRow's fields.
 SELECT id, name, received_us, digest, body FROM events WHERE id = ? ORDER BY event DESC LIMIT 1
+
+-- name: events_since
+-- Events of that name, by number; the values of EventRow's fields behind it.
+SELECT event, id, name, received_us, digest, body FROM events
+WHERE name = ? AND received_us >= ? AND event > ?
+ORDER BY event LIMIT ?
+
+-- name: wait_paths
+-- Which values waits look at, by event name.
+SELECT DISTINCT event, paths FROM waits
 
 -- name: triggers
 -- All triggers; values in the order of TriggerRow's fields.

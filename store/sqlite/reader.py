@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import aiosqlite
+import msgspec
 
 from durably.store.errors import NotAStore, StoreUnavailable
 from durably.store.protocol import OpenRun
@@ -121,6 +122,9 @@ class SqliteReader:
                 logs.setdefault(row.run, []).append(row)
         return logs
 
+    async def records_after(self, run: int, seq: int, limit: int) -> list[LogRow]:
+        return [LogRow._make(row) for row in await self._fetch(QUERIES["records_after"], [run, seq, limit])]
+
     async def first_records(self, runs: Sequence[int]) -> dict[int, LogRow]:
         return await self._one_each("first_records", runs)
 
@@ -152,6 +156,14 @@ class SqliteReader:
     async def event(self, event_id: str) -> EventRow | None:
         row = await self._first(QUERIES["event"], event_id)
         return None if row is None else EventRow._make(row)
+
+    async def events_since(self, name: str, since_us: int, after: int, limit: int) -> list[tuple[int, EventRow]]:
+        rows = await self._fetch(QUERIES["events_since"], [name, since_us, after, limit])
+        return [(number, EventRow._make(row)) for number, *row in rows]
+
+    async def wait_paths(self) -> list[tuple[str, tuple[str, ...]]]:
+        rows = await self._fetch(QUERIES["wait_paths"])
+        return [(event, tuple(msgspec.json.decode(paths, type=list[str]))) for event, paths in rows]
 
     async def triggers(self) -> list[TriggerRow]:
         return [TriggerRow._make(row) for row in await self._fetch(QUERIES["triggers"])]

@@ -19,8 +19,9 @@ from durably.store.rows import (
     Append,
     Change,
     Conflict,
-    Duplicate,
+    Create,
     EventRow,
+    Existing,
     Ingest,
     LogRow,
     Missing,
@@ -30,9 +31,11 @@ from durably.store.rows import (
     Result,
     RunRow,
     TriggerRow,
+    WaitRow,
+    Written,
 )
 from durably.store.sqlite.connection import damage_or, is_busy
-from durably.store.sqlite.queries import QUERIES
+from durably.store.sqlite.queries import QUERIES, json_list
 
 __all__ = ["Writer"]
 
@@ -61,10 +64,23 @@ INSERT_RECORDS = INSERT_RECORD + ", (?, ?, ?, ?)" * (ROWS_PER_STATEMENT - 1)
 class _Pending:
     """What a batch comes to: the rows of each statement. Of several changes to a run the last one is kept."""
 
-    __slots__ = ("changes", "created", "digests", "events", "items", "opened", "records", "taken")
+    __slots__ = (
+        "bequests",
+        "changes",
+        "created",
+        "digests",
+        "events",
+        "items",
+        "numbers",
+        "opened",
+        "records",
+        "taken",
+        "waits",
+    )
 
     def __init__(self) -> None:
         self.created: list[tuple[Any, ...]] = []
+        self.numbers: dict[str, int] = {}
         self.opened: set[int] = set()
         self.records: list[LogRow] = []
         self.changes: dict[int, Change] = {}
@@ -72,9 +88,13 @@ class _Pending:
         self.digests: dict[str, str] = {}
         self.items: list[tuple[int, int, bytes]] = []
         self.taken: list[tuple[int]] = []
+        self.waits: dict[tuple[int, str], WaitRow | None] = {}
+        """None: one that has ended."""
+        self.bequests: list[tuple[int, int]] = []
 
     def create(self, row: RunRow) -> None:
         self.created.append(astuple(row))
+        self.numbers[row.id] = row.run
         if row.phase is not None:
             self.opened.add(row.run)
 
@@ -88,10 +108,23 @@ class _Pending:
             connection.executemany(QUERIES["change_run"], changes)
         if self.events:
             connection.executemany(QUERIES["insert_event"], self.events)
+        if self.waits:
+            self._execute_waits(connection)
         if self.items:
             connection.executemany(QUERIES["insert_item"], self.items)
         if self.taken:
             connection.executemany(QUERIES["delete_item"], self.taken)
+        if self.bequests:
+            connection.executemany(QUERIES["bequeath"], self.bequests)
+
+    def _execute_waits(self, connection: sqlite3.Connection) -> None:
+        begun = [
+            (run, key, wait.event, json_list(wait.paths), wait.topic, wait.since_us)
+            for (run, key), wait in self.waits.items()
+            if wait is not None
+        ]
+        connection.executemany(QUERIES["delete_wait"], [place for place, wait in self.waits.items() if wait is None])
+        connection.executemany(QUERIES["insert_wait"], begun)
 
 
 def _insert_records(connection: sqlite3.Connection, records: list[LogRow]) -> None:
@@ -213,18 +246,21 @@ class Writer:
     def _write(self, batch: Sequence[Operation]) -> list[Result]:
         """Write a batch inside the open transaction. After one of `REFUSALS` the caller has to roll back."""
         pending = _Pending()
-        append = self._append
-        results: list[Result] = []
-        for operation in batch:
-            match operation:
-                case Append():
-                    results.append(append(operation, pending))
-                case Ingest():
-                    results.append(self._ingest(operation, pending))
-                case Put():
-                    results.append(self._put(operation, pending))
+        carry_out = self._carry_out
+        results = [carry_out(operation, pending) for operation in batch]
         pending.execute(self._connection)
         return results
+
+    def _carry_out(self, operation: Operation, pending: _Pending) -> Result:
+        match operation:
+            case Append():
+                return self._append(operation, pending)
+            case Create():
+                return self._create(operation, pending)
+            case Ingest():
+                return self._ingest(operation, pending)
+            case Put():
+                return self._put(operation, pending)
 
     def _head(self, run: int) -> int | None:
         """The last sequence number of a run; None when there is no such run."""
@@ -252,13 +288,55 @@ class Writer:
             pending.changes[run] = operation.change
         if operation.taken:
             pending.taken += [(item,) for item in operation.taken]
+        if operation.waits or operation.unwaits or operation.also or operation.heir is not None:
+            return self._append_more(operation, pending)
         return None
+
+    def _append_more(self, operation: Append, pending: _Pending) -> Result:
+        """What few groups have: waits for events, and things done to other runs."""
+        run = operation.run
+        woken: tuple[int, ...] = ()
+        pending.waits.update(((run, key), None) for key in operation.unwaits)
+        for wait in operation.waits:
+            pending.waits[run, wait.key] = wait
+            if wait.since_us is not None and self._has_arrived(wait.event, wait.since_us, pending):
+                pending.items.append((run, operation.records[-1].at_us, wait.look_back))
+                woken = (run,)
+        also = tuple(self._carry_out(each, pending) for each in operation.also)
+        if operation.heir is not None:
+            pending.bequests.append((operation.heir, run))
+            woken += (operation.heir,)
+        return Written(woken=woken, also=also) if woken or also else None
+
+    def _has_arrived(self, event: str, since_us: int, pending: _Pending) -> bool:
+        return any(each.name == event and each.received_us >= since_us for each in pending.events) or self._is_there(
+            "has_arrived", event, since_us
+        )
+
+    def _is_there(self, query: str, *parameters: Any) -> bool:
+        return self._connection.execute(QUERIES[query], parameters).fetchone() is not None
+
+    def _create(self, operation: Create, pending: _Pending) -> Result:
+        existing = self._number(operation.row.id, pending)
+        if existing is not None:
+            return Existing(existing)
+        pending.create(operation.row)
+        pending.records.append(operation.record)
+        self._heads[operation.record.run] = operation.record.seq
+        return None
+
+    def _number(self, run_id: str, pending: _Pending) -> int | None:
+        if (number := pending.numbers.get(run_id)) is not None:
+            return number
+        row = self._connection.execute(QUERIES["number"], (run_id,)).fetchone()
+        return None if row is None else row[0]
 
     def _ingest(self, operation: Ingest, pending: _Pending) -> Result:
         known = known_events(operation, lambda event: self._digest(event, operation.window_us, pending))
         if isinstance(known, Conflict):
             return known
-        for index, (event, runs) in enumerate(operation.events):
+        woken: tuple[int, ...] = ()
+        for index, (event, runs, topics, item) in enumerate(operation.events):
             if index in known:
                 continue
             pending.events.append(event)
@@ -267,7 +345,18 @@ class Writer:
                 pending.create(row)
                 pending.records.append(record)
                 self._heads[record.run] = record.seq
-        return Duplicate(tuple(known)) if known else None
+            if topics:
+                waiting = self._waiting(topics, pending)
+                pending.items += [(run, event.received_us, item) for run in waiting]
+                woken += waiting
+        return Written(tuple(known), woken) if known or woken else None
+
+    def _waiting(self, topics: Sequence[str], pending: _Pending) -> tuple[int, ...]:
+        """The runs with a wait for one of these topics."""
+        rows = self._connection.execute(QUERIES["waiting"], (json_list(topics),)).fetchall()
+        runs = {run for run, key in rows if (run, key) not in pending.waits}
+        runs.update(run for (run, _), wait in pending.waits.items() if wait is not None and wait.topic in topics)
+        return tuple(sorted(runs))
 
     def _digest(self, event: EventRow, window_us: int, pending: _Pending) -> str | None:
         """The digest of an earlier event with this id, if there is one within the window."""
@@ -278,15 +367,25 @@ class Writer:
         return None if row is None else row[0]
 
     def _put(self, operation: Put, pending: _Pending) -> Result:
-        row = operation.row
-        if (change := pending.changes.get(row.run)) is not None:
-            is_open = change.phase is not None
-        else:
-            is_open = (
-                row.run in pending.opened
-                or self._connection.execute(QUERIES["is_open"], (row.run,)).fetchone() is not None
-            )
-        if not is_open:
+        row, to = operation.row, operation.to
+        number = row.run if to is None else self._number(to, pending)
+        run = None if number is None else self._open_run(number, pending)
+        if run is None:
             return Missing()
-        pending.items.append((row.run, row.at_us, row.body))
+        pending.items.append((run, row.at_us, row.body))
+        return Written(woken=(run,))
+
+    def _open_run(self, run: int | None, pending: _Pending) -> int | None:
+        """The run, or the one it goes on as, if that has not ended."""
+        while run is not None:
+            if (change := pending.changes.get(run)) is not None:
+                phase, heir = change.phase, change.continued_to
+            elif run in pending.opened:
+                return run
+            else:
+                row = self._connection.execute(QUERIES["standing"], (run,)).fetchone()
+                phase, heir = (None, None) if row is None else row
+            if phase is not None:
+                return run
+            run = None if heir is None else self._number(heir, pending)
         return None

@@ -11,6 +11,7 @@ from durably.store.memory import MemoryStore
 from durably.store.protocol import Done
 from durably.store.rows import (
     Append,
+    Arrival,
     EventRow,
     InboxRow,
     Ingest,
@@ -202,8 +203,8 @@ async def test_rows_of_every_kind_of_operation_are_counted() -> None:
     event = EventRow("e", "n", 0, "", b"")
     scene.committer.add(op(1, rows=3))
     scene.committer.add(Put(InboxRow(1, 0, b"")))
-    scene.committer.add(Ingest([(event, [(run, LogRow(1, 1, 0, b"")), (run, LogRow(2, 1, 0, b""))])]))
-    scene.committer.add(Ingest([(event, [])]))
+    scene.committer.add(Ingest([Arrival(event, [(run, LogRow(1, 1, 0, b"")), (run, LogRow(2, 1, 0, b""))])]))
+    scene.committer.add(Ingest([Arrival(event, [])]))
     assert scene.committer.rows_queued == 3 + 1 + 2 + 1
     await turn()
     assert scene.committer.rows_queued == 0

@@ -10,10 +10,12 @@ from durably.store.errors import StoreFailure, StoreLocked
 from durably.store.protocol import OpenRun, Store
 from durably.store.rows import (
     Append,
+    Arrival,
     Change,
     Conflict,
-    Duplicate,
+    Create,
     EventRow,
+    Existing,
     InboxRow,
     Ingest,
     LogRow,
@@ -25,6 +27,8 @@ from durably.store.rows import (
     RunQuery,
     RunRow,
     TriggerRow,
+    WaitRow,
+    Written,
 )
 
 pytestmark = pytest.mark.anyio
@@ -115,6 +119,9 @@ async def test_a_run_is_read_back_as_it_was_written(store: Store) -> None:
     assert await store.run_numbered(full.run) == full
     assert await store.records([full.run]) == {full.run: log}
     assert await store.last_records([full.run]) == {full.run: log[-1]}
+    assert await store.records_after(full.run, 0, 1) == log[:1]
+    assert await store.records_after(full.run, 1, 9) == log[1:]
+    assert await store.records_after(full.run, 2, 9) == []
 
 
 async def test_what_is_not_there_is_none_or_left_out(store: Store) -> None:
@@ -124,6 +131,7 @@ async def test_what_is_not_there_is_none_or_left_out(store: Store) -> None:
     assert await store.records([77]) == {}
     assert await store.last_records([77]) == {}
     assert await store.records([]) == {}
+    assert await store.records_after(77, 0, 9) == []
     assert await store.inbox([77]) == []
     assert await store.runs(RunQuery()) == []
 
@@ -220,14 +228,14 @@ async def test_only_the_operation_at_fault_and_its_successors_are_refused(store:
     runs = [store.new_run() for _ in range(3)]
     await commit(store, *(created(run) for run in runs))
     results = await commit(
-        store, group(1, 2), bad, group(3, 2), group(2, 3), put(2), group(1, 3), Ingest([(event("e"), [])])
+        store, group(1, 2), bad, group(3, 2), group(2, 3), put(2), group(1, 3), Ingest([Arrival(event("e"))])
     )
     assert [type(result) for result in results] == [
         type(None),
         Refused,
         type(None),
         Refused,  # follows the one at fault
-        type(None),  # not a group: others write to the inbox
+        Written,  # not a group: others write to the inbox
         type(None),
         type(None),
     ], why
@@ -255,11 +263,11 @@ async def test_an_event_and_its_runs_are_stored_together(store: Store) -> None:
     one, two = store.new_run(), store.new_run()
     operation = Ingest(
         [
-            (
+            Arrival(
                 event("a"),
                 [(row(one, event_id="a"), record(one, 1)), (row(two, event_id="a"), record(two, 1))],
             ),
-            (event("b"), []),
+            Arrival(event("b")),
         ]
     )
     assert await commit(store, operation, group(one, 2)) == [None, None]
@@ -272,22 +280,22 @@ async def test_an_event_and_its_runs_are_stored_together(store: Store) -> None:
 @pytest.mark.parametrize(
     ("again", "result"),
     [
-        (Ingest([(event("a"), [])]), Duplicate((0,))),
-        (Ingest([(event("x"), []), (event("a"), [])]), Duplicate((1,))),
-        (Ingest([(event("x"), []), (event("x"), [])]), Duplicate((1,))),
-        (Ingest([(event("x"), []), (event("a", "other"), [])]), Conflict(1)),
-        (Ingest([(event("x"), []), (event("x", "other"), [])]), Conflict(1)),
+        (Ingest([Arrival(event("a"))]), Written((0,))),
+        (Ingest([Arrival(event("x")), Arrival(event("a"))]), Written((1,))),
+        (Ingest([Arrival(event("x")), Arrival(event("x"))]), Written((1,))),
+        (Ingest([Arrival(event("x")), Arrival(event("a", "other"))]), Conflict(1)),
+        (Ingest([Arrival(event("x")), Arrival(event("x", "other"))]), Conflict(1)),
     ],
 )
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in two"])
 async def test_an_event_id_counts_once(store: Store, again: Ingest, result: Result, together: bool) -> None:
-    first = Ingest([(event("a"), [])])
+    first = Ingest([Arrival(event("a"))])
     if together:
         assert await commit(store, first, again) == [None, result]
     else:
         assert await commit(store, first) == [None]
         assert await commit(store, again) == [result]
-    has_new = again.events[0][0].id == "x" and isinstance(result, Duplicate)
+    has_new = again.events[0][0].id == "x" and isinstance(result, Written)
     assert await store.event("x") == (event("x") if has_new else None)
 
 
@@ -300,24 +308,26 @@ async def test_an_event_id_counts_once(store: Store, again: Ingest, result: Resu
     ],
 )
 async def test_an_event_id_counts_for_a_window(store: Store, later_us: int, window_us: int, result: Result) -> None:
-    await commit(store, Ingest([(event("a"), [])]))
+    await commit(store, Ingest([Arrival(event("a"))]))
     again = event("a", "other", later_us)
-    assert await commit(store, Ingest([(again, [])], window_us=window_us)) == [result]
+    assert await commit(store, Ingest([Arrival(again)], window_us=window_us)) == [result]
     assert await store.event("a") == (again if result is None else event("a")), "the newest one"
 
 
 async def test_a_duplicate_starts_nothing_and_its_neighbour_does(store: Store) -> None:
-    await commit(store, Ingest([(event("a"), [])]))
+    await commit(store, Ingest([Arrival(event("a"))]))
     old, new = store.new_run(), store.new_run()
-    operation = Ingest([(event("a"), [(row(old), record(old, 1))]), (event("b"), [(row(new), record(new, 1))])])
-    assert await commit(store, operation) == [Duplicate((0,))]
+    operation = Ingest(
+        [Arrival(event("a"), [(row(old), record(old, 1))]), Arrival(event("b"), [(row(new), record(new, 1))])]
+    )
+    assert await commit(store, operation) == [Written((0,))]
     assert [one.run for one in await store.runs(RunQuery())] == [new]
 
 
 async def test_a_conflict_stores_nothing(store: Store) -> None:
-    await commit(store, Ingest([(event("a"), [])]))
+    await commit(store, Ingest([Arrival(event("a"))]))
     run = store.new_run()
-    operation = Ingest([(event("b"), [(row(run), record(run, 1))]), (event("a", "other"), [])])
+    operation = Ingest([Arrival(event("b"), [(row(run), record(run, 1))]), Arrival(event("a", "other"))])
     assert await commit(store, operation) == [Conflict(1)]
     assert await store.event("b") is None
     assert await store.runs(RunQuery()) == []
@@ -326,8 +336,8 @@ async def test_a_conflict_stores_nothing(store: Store) -> None:
 async def test_an_ingest_is_refused_whole_when_a_run_id_is_taken(store: Store) -> None:
     await commit(store, created(store.new_run()))
     new, twin = store.new_run(), store.new_run()
-    operation = Ingest([(event("a"), [(row(new), record(new, 1)), (row(twin, id="run-1"), record(twin, 1))])])
-    [result, other] = await commit(store, operation, Ingest([(event("b"), [])]))
+    operation = Ingest([Arrival(event("a"), [(row(new), record(new, 1)), (row(twin, id="run-1"), record(twin, 1))])])
+    [result, other] = await commit(store, operation, Ingest([Arrival(event("b"))]))
     assert isinstance(result, Refused)
     assert other is None
     assert await store.event("a") is None
@@ -335,8 +345,8 @@ async def test_an_ingest_is_refused_whole_when_a_run_id_is_taken(store: Store) -
 
 
 async def test_an_id_that_was_made_here_is_not_looked_up(store: Store) -> None:
-    await commit(store, Ingest([(event("a"), [])]))
-    assert await commit(store, Ingest([(event("a", "other", 1), [])], unique=True)) == [None]
+    await commit(store, Ingest([Arrival(event("a"))]))
+    assert await commit(store, Ingest([Arrival(event("a", "other", 1))], unique=True)) == [None]
     assert await store.event("a") == event("a", "other", 1), "the newest one"
 
 
@@ -346,7 +356,7 @@ async def test_an_id_that_was_made_here_is_not_looked_up(store: Store) -> None:
 async def test_only_open_runs_have_an_inbox(store: Store) -> None:
     run, ended = store.new_run(), store.new_run()
     await commit(store, created(run), created(ended, phase=None))
-    assert await commit(store, put(run), put(ended), put(99)) == [None, Missing(), Missing()]
+    assert await commit(store, put(run), put(ended), put(99)) == [Written(woken=(run,)), Missing(), Missing()]
     assert await store.inbox_runs() == [run]
 
 
@@ -354,7 +364,7 @@ async def test_a_batch_is_carried_out_in_its_order(store: Store) -> None:
     run = store.new_run()
     end = group(run, 2, change=change(None))
     results = await commit(store, put(run), created(run), put(run), end, put(run))
-    assert results == [Missing(), None, None, None, Missing()]
+    assert results == [Missing(), None, Written(woken=(run,)), None, Missing()]
     assert len(await store.inbox([run])) == 1
 
 
@@ -457,7 +467,7 @@ async def test_triggers_are_replaced_by_workflow_and_version(store: Store) -> No
 
 async def test_a_closed_store_keeps_everything(store: Store) -> None:
     run = store.new_run()
-    await commit(store, created(run), put(run), Ingest([(event("a"), [])]))
+    await commit(store, created(run), put(run), Ingest([Arrival(event("a"))]))
     await store.close()
     assert isinstance(await answer(store, group(run, 2)), StoreFailure)
     await store.open()
@@ -485,3 +495,169 @@ async def test_a_store_can_be_reopened_when_nothing_is_wrong(store: Store) -> No
     assert await store.records([run]) == {run: [record(run, 1)]}
     assert store.new_run() == run + 1
     assert await commit(store, group(run, 2)) == [None]
+
+
+# -- waits, and what a group does to other runs
+
+
+def wait(key: str = "0/event#0", topic: str = "t", since_us: int | None = None) -> WaitRow:
+    return WaitRow(key, "parcel/shipped", ("data.order",), topic, since_us, b'{"look":"back"}')
+
+
+def arrival(event_id: str, *topics: str, received_us: int = 0) -> Ingest:
+    return Ingest([Arrival(event(event_id, received_us=received_us), topics=topics, item=b'{"n":1}')])
+
+
+async def items(store: Store, run: int) -> list[bytes]:
+    return [item.body for item in await store.inbox([run])]
+
+
+async def test_an_event_is_put_into_the_inbox_of_each_run_that_waits_for_it(store: Store) -> None:
+    one, two, three = store.new_run(), store.new_run(), store.new_run()
+    await commit(store, created(one), created(two), created(three))
+    await commit(
+        store,
+        group(one, 2, waits=[wait("a"), wait("b")]),
+        group(two, 2, waits=[wait(topic="other")]),
+        group(three, 2, waits=[wait(topic="u")]),
+    )
+    assert await commit(store, arrival("e", "t", "u")) == [Written(woken=(one, three))]
+    assert [await items(store, run) for run in (one, two, three)] == [[b'{"n":1}'], [], [b'{"n":1}']]
+
+
+async def test_a_wait_and_an_event_in_one_batch_are_taken_in_their_order(store: Store) -> None:
+    one, two = store.new_run(), store.new_run()
+    await commit(store, created(one), created(two), group(two, 2, waits=[wait()]))
+    results = await commit(
+        store,
+        arrival("before", "t"),
+        group(one, 2, waits=[wait()]),
+        arrival("between", "t"),
+        group(one, 3, unwaits=["0/event#0"]),
+        group(two, 3, unwaits=["0/event#0"]),
+        arrival("behind", "t"),
+    )
+    assert results == [Written(woken=(two,)), None, Written(woken=(one, two)), None, None, None]
+    assert await commit(store, arrival("later", "t")) == [None]
+    assert len(await items(store, one)) == 1
+    assert len(await items(store, two)) == 2
+
+
+async def test_a_known_event_wakes_nobody(store: Store) -> None:
+    run = store.new_run()
+    await commit(store, created(run), arrival("e"), group(run, 2, waits=[wait()]))
+    assert await commit(store, arrival("e", "t")) == [Written(known=(0,))]
+    assert await items(store, run) == []
+
+
+@pytest.mark.parametrize(
+    ("since_us", "looks_back"),
+    [
+        pytest.param(None, False, id="not at all"),
+        pytest.param(101, False, id="not that far"),
+        pytest.param(100, True, id="as far as that"),
+    ],
+)
+@pytest.mark.parametrize("in_one_batch", [True, False])
+async def test_a_wait_looks_back_if_there_is_something_to_see(
+    store: Store, since_us: int | None, looks_back: bool, in_one_batch: bool
+) -> None:
+    run = store.new_run()
+    await commit(store, created(run))
+    asked = group(run, 2, waits=[wait(since_us=since_us)])
+    if in_one_batch:
+        _, result = await commit(store, arrival("e", received_us=100), asked)
+    else:
+        await commit(store, arrival("e", received_us=100))
+        [result] = await commit(store, asked)
+    assert result == (Written(woken=(run,)) if looks_back else None)
+    assert await items(store, run) == ([b'{"look":"back"}'] if looks_back else [])
+
+
+async def test_events_are_found_by_name_and_time_a_page_at_a_time(store: Store) -> None:
+    for place, received_us in enumerate((100, 300, 200)):
+        await commit(store, arrival(f"e{place}", received_us=received_us))
+    await commit(store, Ingest([Arrival(event("x")._replace(name="other", received_us=300))]))
+    first = await store.events_since("parcel/shipped", 200, 0, 1)
+    assert [row.id for _, row in first] == ["e1"]
+    rest = await store.events_since("parcel/shipped", 200, first[0][0], 10)
+    assert [row.id for _, row in rest] == ["e2"]
+
+
+async def test_which_values_waits_look_at_is_known(store: Store) -> None:
+    run = store.new_run()
+    await commit(store, created(run), group(run, 2, waits=[wait("a"), wait("b", topic="u")]))
+    assert await store.wait_paths() == [("parcel/shipped", ("data.order",))]
+
+
+async def test_a_wait_that_is_registered_again_is_there_once(store: Store) -> None:
+    """The next incarnation of a body asks again, under the same key."""
+    run = store.new_run()
+    await commit(store, created(run), group(run, 2, waits=[wait(topic="old")]))
+    await commit(store, group(run, 3, unwaits=["0/event#0"]), group(run, 4, waits=[wait()]))
+    assert await commit(store, arrival("e", "t"), arrival("f", "old")) == [Written(woken=(run,)), None]
+
+
+async def test_a_child_is_created_with_its_parents_group(store: Store) -> None:
+    parent, child = store.new_run(), store.new_run()
+    start = Create(row(child, trigger="CHILD", origin=f"run-{parent}"), record(child, 1))
+    await commit(store, created(parent))
+    assert await commit(store, group(parent, 2, also=[start])) == [Written(also=(None,))]
+    assert (await store.run(f"run-{child}")) == start.row
+    assert await commit(store, group(child, 2)) == [None]
+
+
+async def test_a_child_that_is_there_is_not_created_again(store: Store) -> None:
+    parent, child, again = store.new_run(), store.new_run(), store.new_run()
+    await commit(store, created(parent), group(parent, 2, also=[Create(row(child), record(child, 1))]))
+    repeat = Create(row(again, id=f"run-{child}"), record(again, 1))
+    assert await commit(store, group(parent, 3, also=[repeat])) == [Written(also=(Existing(child),))]
+    assert await store.run_numbered(again) is None
+
+
+async def test_what_goes_with_a_refused_group_is_not_done(store: Store) -> None:
+    parent, child = store.new_run(), store.new_run()
+    await commit(store, created(parent))
+    also = [Create(row(child), record(child, 1)), put(parent), arrival("e")]
+    [result, _] = await commit(store, group(parent, 5, also=also), group(parent, 2))
+    assert isinstance(result, Refused)
+    assert await store.run_numbered(child) is None
+    assert await items(store, parent) == []
+    assert await store.event("e") is None
+
+
+async def test_a_group_is_not_written_when_something_that_goes_with_it_cannot_be(store: Store) -> None:
+    parent, child = store.new_run(), store.new_run()
+    await commit(store, created(parent))
+    bad = Create(row(child, workflow="\ud800"), record(child, 1))
+    [result, after] = await commit(store, group(parent, 2, also=[bad]), created(store.new_run()))
+    assert isinstance(result, Refused)
+    assert after is None
+    assert [each.seq for each in (await store.records([parent]))[parent]] == [1]
+
+
+async def test_a_group_sends_events_and_tells_other_runs(store: Store) -> None:
+    one, two, started = store.new_run(), store.new_run(), store.new_run()
+    await commit(store, created(one), created(two), group(two, 2, waits=[wait()]))
+    sent = Ingest([Arrival(event("e"), [(row(started), record(started, 1))], ["t"], b'{"n":1}')])
+    tell = Put(InboxRow(0, 5, b'{"tell":1}'), to=f"run-{two}")
+    nobody = Put(InboxRow(0, 5, b"{}"), to="unheard of")
+    [result] = await commit(store, group(one, 2, also=[sent, tell, nobody]))
+    assert result == Written(also=(Written(woken=(two,)), Written(woken=(two,)), Missing()))
+    assert await items(store, two) == [b'{"n":1}', b'{"tell":1}']
+    assert await store.run_numbered(started) is not None
+
+
+async def test_a_run_goes_on_as_another_which_gets_its_inbox(store: Store) -> None:
+    old, new = store.new_run(), store.new_run()
+    await commit(store, created(old), put(old, b'"early"'))
+    over = change(None, status="SUCCEEDED", continued_to=f"run-{new}")
+    go_on = group(old, 2, change=over, heir=new, also=[Create(row(new, origin=f"run-{old}"), record(new, 1))])
+    results = await commit(store, go_on, put(old, b'"same batch"'))
+    assert results == [Written(woken=(new,), also=(None,)), Written(woken=(new,))]
+    assert await commit(store, Put(InboxRow(0, 5, b'"late"'), to=f"run-{old}")) == [Written(woken=(new,))]
+    assert await items(store, old) == []
+    assert await items(store, new) == [b'"early"', b'"same batch"', b'"late"']
+    stored = await store.run(f"run-{old}")
+    assert stored is not None
+    assert stored.continued_to == f"run-{new}"
