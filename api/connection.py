@@ -5,6 +5,8 @@ otherwise, and for ever for a client that does not read.
 """
 
 import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -40,7 +42,7 @@ class Gate:
 class Connection(web.RequestHandler):
     """aiohttp's connection with deadlines for headers and for reading the answer, and errors in our shape."""
 
-    __slots__ = ("_admitted", "_gate", "_head_timer", "_stall_timer", "_unread", "_wire")
+    __slots__ = ("_admitted", "_gate", "_head_timer", "_stall_timer", "_unread", "_when_lost", "_wire")
 
     def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, gate: Gate) -> None:
         options: dict[str, Any] = {
@@ -56,6 +58,7 @@ class Connection(web.RequestHandler):
         self._head_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unread = 0
+        self._when_lost: Callable[[], object] | None = None
 
     # -- a connection's life
 
@@ -79,6 +82,12 @@ class Connection(web.RequestHandler):
         self._stop_timers()
         self._wire = None
         super().connection_lost(exc)
+        if self._when_lost is not None:
+            self._when_lost()
+
+    def when_lost(self, callback: Callable[[], object] | None) -> None:
+        """Call this when the client goes away; None: nothing. aiohttp tells a handler only when it writes."""
+        self._when_lost = callback
 
     def _stop_timers(self) -> None:
         for timer in (self._head_timer, self._stall_timer):
@@ -146,15 +155,16 @@ class Connection(web.RequestHandler):
         """Tell what is not HTTP; log what a handler did not expect, and keep it from the client."""
         if isinstance(exc, ConnectionError):
             raise exc  # the client has gone
+        ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        if ours:
+            log.error("http.failed", method=request.method, path=request.path, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun already")
-        if status < 500:  # noqa: PLR2004 - client errors end here
+        if ours:
+            problem = Problem(status, "internal_error", "something went wrong in the server; its log says what")
+        else:
             first_line = (message or str(exc)).strip().partition("\n")[0].rstrip(":")
             problem = Problem(status, "malformed_request", f"this is not a request in HTTP/1.1: {first_line[:300]}")
-        else:
-            log.error("http.failed", method=request.method, path=request.path, exc_info=exc)
-            detail = "something went wrong in the server; its log says what"
-            problem = Problem(status, "internal_error", detail)
         response = error_document(problem)
         response.force_close()
         return response

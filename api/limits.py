@@ -34,6 +34,8 @@ class Limits(NamedTuple):
     """How long a client may take to read the next 64 KiB of an answer."""
     wait_s: float = 60.0
     """The longest that `?wait=` holds a request: under what proxies put up with."""
+    silent_s: float = 15.0
+    """How long a stream may have nothing to say before it says so: under what proxies put up with."""
     linger_s: float = 2.0
     """How long the rest of a refused body is read and dropped, so that the refusal gets through."""
     stop_s: float = 5.0

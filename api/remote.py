@@ -146,9 +146,17 @@ class Remote:
         """Ask for a run to be canceled."""
         return self._run(await self._ask("POST", f"{_path_of(run_id)}/actions/cancel", {}))
 
+    async def signal(self, run_id: str, name: str, data: object) -> RunInfo:
+        """Send a run a signal."""
+        return self._run(await self._ask("POST", f"{_path_of(run_id)}/actions/signal", {"name": name, "data": data}))
+
     async def rerun(self, run_id: str, options: Mapping[str, Any]) -> RunInfo:
         """A new run with the same input, or with another."""
         return self._run(await self._ask("POST", f"{_path_of(run_id)}/actions/rerun", options))
+
+    async def fork(self, run_id: str, options: Mapping[str, Any]) -> RunInfo:
+        """A new run that takes over a part of what this one did."""
+        return self._run(await self._ask("POST", f"{_path_of(run_id)}/actions/fork", options))
 
     # -- asking
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from aiohttp import web
 from multidict import CIMultiDict
 
-__all__ = ["HTML", "JSON", "respond"]
+__all__ = ["HTML", "JSON", "common_headers", "respond"]
 
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
@@ -22,9 +22,14 @@ _ALWAYS = CIMultiDict(
 )
 
 
+def common_headers() -> CIMultiDict[str]:
+    """The headers of every response: no browser frames it, stores it or hands it to another site."""
+    return _ALWAYS.copy()
+
+
 def respond(body: bytes, media_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A response that no browser takes for anything else, frames, stores or hands to another site."""
-    complete = _ALWAYS.copy()
+    complete = common_headers()
     complete["Content-Type"] = media_type
     if headers:
         complete.update(headers)

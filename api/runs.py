@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from durably import Engine, Run, RunInfo
+from durably.api.availability import refuse_work
 from durably.api.bodies import read_document
 from durably.api.errors import Problem
 from durably.api.jsonapi import Resource, collection, document
@@ -37,7 +38,24 @@ class Rerun(msgspec.Struct, forbid_unknown_fields=True):
     from_step: str | None = None
 
 
+class Fork(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a fork: the arguments of `Run.fork`."""
+
+    at: int | str | None = None
+    patch: dict[str, Any] | None = None
+    args: dict[str, dict[str, Any]] | None = None
+
+
+class Signal(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a signal: the arguments of `Run.signal`."""
+
+    name: str
+    data: Any = None
+
+
 _rerun = msgspec.json.Decoder(Rerun)
+_fork = msgspec.json.Decoder(Fork)
+_signal = msgspec.json.Decoder(Signal)
 
 
 class Runs:
@@ -54,7 +72,9 @@ class Runs:
             web.get(one, self.read),
             web.get(f"{one}/history", self.history),
             web.post(f"{one}/actions/cancel", self.cancel),
+            web.post(f"{one}/actions/signal", self.signal),
             web.post(f"{one}/actions/rerun", self.rerun),
+            web.post(f"{one}/actions/fork", self.fork),
         ]
 
     async def list(self, request: web.Request) -> web.Response:
@@ -102,12 +122,32 @@ class Runs:
             raise Problem(409, "conflict", f"run {run.id!r} has ended {await run.status()}; it cannot be canceled")
         return run_document(request, await run.info())
 
+    async def signal(self, request: web.Request) -> web.Response:
+        """Send the run a signal; 409 if it has ended. Accepted is stored: the run sees it when it asks for it."""
+        refuse_work(self._engine)
+        run = await self._find(request)
+        given = await read_document(request, _signal, self._limits.body_s)
+        try:
+            await run.signal(given.name, given.data)
+        except ValueError as error:
+            raise Problem(400, "invalid_input", str(error), pointer="/name") from None
+        return run_document(request, await run.info(), HTTPStatus.ACCEPTED)
+
     async def rerun(self, request: web.Request) -> web.Response:
-        """A new run with the same input, or with another."""
+        """A new run with the same input, or with another, from the beginning or from a step on."""
+        refuse_work(self._engine)
         run = await self._find(request)
         given = await read_document(request, _rerun, self._limits.body_s)
         again = await run.rerun(input=given.input, version=given.version, from_step=given.from_step)
         return run_document(request, await again.info(), HTTPStatus.CREATED)
+
+    async def fork(self, request: web.Request) -> web.Response:
+        """A new run that takes over what this one did up to a place, and goes on from there."""
+        refuse_work(self._engine)
+        run = await self._find(request)
+        given = await read_document(request, _fork, self._limits.body_s)
+        forked = await run.fork(at=given.at, patch=given.patch, args=given.args)
+        return run_document(request, await forked.info(), HTTPStatus.CREATED)
 
     async def _find(self, request: web.Request) -> Run[Any]:
         return await self._engine.get_run(request.match_info["id"])

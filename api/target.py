@@ -10,9 +10,10 @@ from types import ModuleType, TracebackType
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from durably import DurablyError, Engine, RetryPolicy, Step, Workflow
+from durably.encryption import Codec
 from durably.engine.declare.registry import Registry
 
-__all__ = ["BrokenTarget", "Definition", "NoTarget", "Target", "load"]
+__all__ = ["BrokenTarget", "Definition", "NoTarget", "Target", "load", "load_codec"]
 
 Definition: TypeAlias = Workflow[..., Any] | Step[..., Any]
 
@@ -65,7 +66,7 @@ def load(text: str) -> Target:
     `BrokenTarget`.
     """
     where, _, attribute = text.partition(":")
-    place = _file(where) if where.endswith(".py") or "/" in where else _module(where)
+    place = _place(where)
     module = _import(place, text)
     if attribute:
         engine = _engine(module, attribute, text)
@@ -84,7 +85,23 @@ def load(text: str) -> Target:
     return Target(text, tuple(found), None, place.folder)
 
 
+def load_codec(text: str) -> Codec:
+    """The codec that `pkg.mod:name` or `file.py:name` names. Raises `NoTarget` or `BrokenTarget`."""
+    where, _, attribute = text.partition(":")
+    value = getattr(_import(_place(where), text), attribute or "codec", None)
+    if not all(callable(getattr(value, method, None)) for method in ("encode", "decode")):
+        raise NoTarget(
+            f"{text} names no codec: behind the colon stands the name of an object with `encode` and `decode`, as in "
+            "app.py:codec"
+        )
+    return cast("Codec", value)
+
+
 # -- where the code is
+
+
+def _place(where: str) -> _Place:
+    return _file(where) if where.endswith(".py") or "/" in where else _module(where)
 
 
 def _file(where: str) -> _Place:

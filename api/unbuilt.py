@@ -5,13 +5,11 @@ from typing import NoReturn
 from aiohttp import web
 
 from durably import NotBuilt
-from durably.api.runs import PATH as RUNS
 
 __all__ = ["routes"]
 
 RESOURCES = ("retry-policies", "jobs", "runs", "usage", "run_stats", "environments", "keys")
 PAGES = ("/openapi.json", "/metrics")
-OF_A_RUN = (("GET", "stream"), ("POST", "actions/fork"), ("POST", "actions/signal"))
 
 
 def routes() -> list[web.RouteDef]:
@@ -19,10 +17,7 @@ def routes() -> list[web.RouteDef]:
     whole = [*PAGES]
     for name in RESOURCES:
         whole += [f"/api/v1/{name}", f"/api/v1/{name}/{{rest:.*}}"]
-    return [
-        *(web.route("*", path, _refuse) for path in whole),
-        *(web.route(method, f"{RUNS}/{{id}}/{path}", _refuse) for method, path in OF_A_RUN),
-    ]
+    return [web.route("*", path, _refuse) for path in whole]
 
 
 async def _refuse(request: web.Request) -> NoReturn:

@@ -1,32 +1,38 @@
-"""Requests that wait for a run to end."""
+"""Requests that last: until a run ends, or as long as somebody follows one."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import web
 
-from durably import Run
+from durably.api.connection import Connection
 
 __all__ = ["Waits"]
 
 
 class Waits:
-    """Waits for runs, and lets go of all of them when the server stops."""
+    """Holds requests, and lets go of each when its client goes away, and of all when the server stops."""
 
     def __init__(self) -> None:
-        self._waiting: set[asyncio.Task[Any]] = set()
+        self._held: set[asyncio.Task[Any]] = set()
 
-    async def for_end(self, run: Run[Any], seconds: float) -> None:
-        """Return when the run has ended, however it did, when the time is over, or when the server stops."""
-        waiting = asyncio.create_task(run.result(timeout=seconds), name=f"wait for {run.id}")
-        self._waiting.add(waiting)
+    async def hold(self, request: web.Request, work: Coroutine[Any, Any, Any]) -> BaseException | None:
+        """Return when `work` has ended, with what it raised; None too when it was let go of, which cancels it."""
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        task = asyncio.create_task(work, name=f"{request.method} {request.path}")
+        self._held.add(task)
+        connection.when_lost(task.cancel)
         try:
-            await asyncio.wait([waiting])
+            await asyncio.wait([task])
+            return None if task.cancelled() else task.exception()
         finally:
-            self._waiting.discard(waiting)
-            waiting.cancel()  # of no effect on one that has ended, but that its error counts as looked at
+            connection.when_lost(None)
+            self._held.discard(task)
+            task.cancel()  # should this request be canceled itself
 
     async def stop(self, _: web.Application) -> None:
         """Let go."""
-        for waiting in self._waiting:
-            waiting.cancel()
+        for task in self._held:
+            task.cancel()

@@ -81,7 +81,7 @@ class Workflows:
         )
         run = await self._engine.start_created(registered, created, given.run_id)
         if wait_s:
-            await self._waits.for_end(run, wait_s)
+            await self._waits.hold(request, run.result(timeout=wait_s))
         return run_document(request, await run.info(), HTTPStatus.CREATED)
 
     def _find(self, request: web.Request) -> Registered:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
+from math import ceil
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 
@@ -19,12 +20,13 @@ from durably.engine.execution.settings import Settings
 from durably.engine.execution.watchdog import Watchdog
 from durably.engine.handle import Run
 from durably.engine.log.info import RunInfo, describe_run
-from durably.engine.log.records import NOTHING, RunCreated, to_us
+from durably.engine.log.records import NOTHING, RunCreated, from_us, to_us
 from durably.engine.retries.retry import RetryPolicy
 from durably.engine.values.codec import decoder_for
 from durably.engine.values.durations import Duration, to_seconds
 from durably.store import RunQuery, Store, StoreFailure, open_url
-from durably.store.runtime import Clock, Randomness, SystemClock, SystemRandomness
+from durably.store.runtime import SECOND_US, Clock, Randomness, SystemClock, SystemRandomness
+from durably.store.sealed import Codec, SealedStore
 
 __all__ = ["Engine"]
 
@@ -49,6 +51,8 @@ class Engine:
         max_parked: waiting runs that stay in memory; others are rebuilt by replay. 0 evicts at every wait.
         max_lost: crashes in a row after which a step fails as `WorkerLost`.
         drain_timeout: how long running steps may take to end when the engine stops, in seconds.
+        codec: what users' data passes through on its way to the store and back, such as
+            `durably.encryption.Encryption`.
 
     On entering, every run that has not ended goes on where it was. On leaving, no step starts any more, running ones
     are given `drain_timeout`; what then still runs is interrupted and starts again with the next engine.
@@ -69,6 +73,7 @@ class Engine:
         max_lost: int = 3,
         drain_timeout: Duration = 30,
         http_allow: Sequence[str] = (),
+        codec: Codec | None = None,
     ) -> None:
         if notify:
             raise NotBuilt("Engine(notify=…)")
@@ -77,6 +82,7 @@ class Engine:
         self.url = store
         self.workflows = tuple(workflows)
         self.lifespan = lifespan
+        self.codec = codec
         self.settings = Settings(
             environment=environment,
             default_retry=default_retry,
@@ -93,7 +99,8 @@ class Engine:
     # -- what a test's engine puts in the place of the system
 
     def _open_store(self) -> Store:
-        return open_url(self.url)
+        store = open_url(self.url)
+        return store if self.codec is None else SealedStore(store, self.codec)
 
     def _make_clock(self) -> Clock:
         return SystemClock()
@@ -202,9 +209,14 @@ class Engine:
             event=NOTHING,
             environment=(options and options.environment) or self.settings.environment,
             test=options is not None and options.test,
+            timeout=registered.timeout if options is None else options.timeout,
+            due_at=None if options is None or options.delay is None else self._later(options.delay),
         )
         chosen = run_id or (options.run_id if options is not None else None)
         return await self.start_created(registered, created, chosen)
+
+    def _later(self, delay_s: float) -> datetime:
+        return from_us(self.core.clock.now_us() + ceil(delay_s * SECOND_US))
 
     async def start_created(self, registered: Registered, created: RunCreated, run_id: str | None = None) -> Run[Any]:
         """Start a run whose beginning is put together already: for the API and for reruns."""

@@ -31,6 +31,7 @@ __all__ = [
     "RunNotFound",
     "StepError",
     "StoreError",
+    "TimedOut",
     "WorkerLost",
     "is_any",
     "qualified_name",
@@ -221,6 +222,10 @@ class RunCanceled(DurablyError):
         return f"run {self.run_id!r} was canceled and has no result"
 
 
+class TimedOut(DurablyError):
+    """A run was not done within its workflow's `timeout`. It is what such a run FAILED with, and is never raised."""
+
+
 class RunNotFound(DurablyError):
     """No run has this id in this store. Check the id, and that it is the store the run was started in."""
 
@@ -251,8 +256,16 @@ class NondeterminismError(DurablyError):
     """The code does not do what the history says it did, so the history cannot be replayed with it.
 
     Put the code back, or bring the change under `patched`. A run in production is not failed by this: it is
-    blocked, and goes on when fitting code is deployed (DESIGN rule 13).
+    blocked, and goes on when fitting code is deployed (DESIGN rule 13). `kind` says how they differ, in a word or
+    two, such as `"renamed"`.
     """
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message, kind)
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class StoreError(DurablyError):
@@ -283,9 +296,10 @@ class Forbidden(NonRetriableError):
     allowed.
     """
 
-    def __init__(self, call: str) -> None:
-        super().__init__(call)
+    def __init__(self, call: str, instead: str = "put the call in a step") -> None:
+        super().__init__(call, instead)
         self.call = call
+        self.instead = instead
 
     def __str__(self) -> str:
-        return f"a workflow must not call {self.call}: replay could not repeat it; put the call in a step"
+        return f"a workflow must not call {self.call}: replay could not repeat it; {self.instead}"

@@ -1,22 +1,24 @@
 """A handle on one run: what became of it, what it did, and how to stop it or run it again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from msgspec import Raw
 
 from durably.engine.errors import NotBuilt, RunCanceled, RunConflict, RunFailed, RunNotFound
-from durably.engine.execution.inbox import CancelItem, encode_item
+from durably.engine.execution.follow import Message, message_of
+from durably.engine.execution.inbox import CancelItem, Item, SignalItem, encode_item, signal_data
 from durably.engine.execution.journal import settle
 from durably.engine.log.history import History
 from durably.engine.log.info import RunInfo, Status, describe_run
-from durably.engine.log.records import NOTHING, End, RunCreated, RunSucceeded, decode_end, decode_record
+from durably.engine.log.records import NOTHING, End, RunContinued, RunCreated, RunSucceeded, decode_end, decode_record
 from durably.engine.log.records import RunFailed as RunFailedRecord
 from durably.engine.values.codec import Decode, encode
 from durably.engine.values.durations import Duration, to_seconds
-from durably.store import InboxRow, Missing, Put, Result, RunRow
+from durably.engine.values.names import check_name
+from durably.store import InboxRow, Missing, Put, Result, RunRow, Written
 
 if TYPE_CHECKING:
     from durably.engine.engine import Engine
@@ -43,7 +45,7 @@ class Run(Generic[R]):
         Raises `RunFailed`, `RunCanceled`, or `TimeoutError` when `timeout` (seconds or a `timedelta`) passes first; the
         run goes on regardless.
         """
-        waiting = self._engine.wait(self._last_record())
+        waiting = self._engine.wait(self._end())
         record = await (waiting if timeout is None else asyncio.wait_for(waiting, to_seconds(timeout)))
         if isinstance(record, RunSucceeded):
             value: R = self._decode(record.output)
@@ -52,20 +54,30 @@ class Run(Generic[R]):
             raise RunFailed(self.id, record.error)
         raise RunCanceled(self.id)
 
-    async def _last_record(self) -> End:
+    async def _end(self) -> End:
+        """The last record of the run, or of the one that it goes on as."""
+        record, core = await self._last_record(self._number), self._engine.core
+        while isinstance(record, RunContinued):
+            heir = await core.store.run(record.continued_to)
+            if heir is None:
+                raise RunNotFound(record.continued_to)
+            record = await self._last_record(heir.run)
+        return record
+
+    async def _last_record(self, number: int) -> End:
         core = self._engine.core
-        waiter = core.executor.wait_for(self._number)
+        waiter = core.executor.wait_for(number)
         try:
-            in_memory = core.runs.get(self._number) is not None  # and so has not ended, as far as anybody may know
-            if in_memory or (await self._row()).phase is not None:
+            in_memory = core.runs.get(number) is not None  # and so has not ended, as far as anybody may know
+            if in_memory or (await self._row(number)).phase is not None:
                 return await waiter
         finally:
-            core.executor.stop_waiting_for(self._number, waiter)
-        [last] = (await core.store.last_records([self._number])).values()
+            core.executor.stop_waiting_for(number, waiter)
+        [last] = (await core.store.last_records([number])).values()
         return decode_end(last.body)
 
-    async def _row(self) -> RunRow:
-        row = await self._engine.core.store.run_numbered(self._number)
+    async def _row(self, number: int | None = None) -> RunRow:
+        row = await self._engine.core.store.run_numbered(self._number if number is None else number)
         if row is None:
             raise RunNotFound(self.id)
         return row
@@ -92,15 +104,19 @@ class Run(Generic[R]):
         True once that is durable, whatever the run makes of it; False when the run had ended. A second request
         interrupts again.
         """
+        return not isinstance(await self._put(CancelItem()), Missing)
+
+    async def _put(self, item: Item) -> Result:
+        """Put something into the run's inbox, or that of the one it goes on as, and let it be looked into."""
         core = self._engine.core
         core.journal.check_writable()
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        row = InboxRow(self._number, core.clock.now_us(), encode_item(CancelItem()))
+        row = InboxRow(self._number, core.clock.now_us(), encode_item(item))
         core.journal.add(Put(row, after=partial(settle, answer)))
-        if isinstance(await answer, Missing):
-            return False
-        await core.look_into_inbox(self._number)
-        return True
+        result = await answer
+        if isinstance(result, Written):
+            await core.look_into_inbox(result.woken)
+        return result
 
     async def rerun(
         self,
@@ -132,6 +148,7 @@ class Run(Generic[R]):
             environment=engine.core.settings.environment,
             test=created.test,
             origin=self.id,
+            timeout=registered.timeout,
         )
         if input is not None:
             registered.signature.decode(again.input)
@@ -139,9 +156,15 @@ class Run(Generic[R]):
 
     # -- of the contract, and not built yet
 
-    async def signal(self, name: str, data: Any = None) -> NoReturn:
-        """Send a signal to the run."""
-        raise NotBuilt("Run.signal()")
+    async def signal(self, name: str, data: Any = None) -> None:
+        """Send a signal to the run: it wakes one `wait_for_signal(name)`, and is kept until one is called.
+
+        Returns once that is durable. Raises `RunConflict` when the run has ended, `InvalidInput` when `data` cannot be
+        encoded or is too large.
+        """
+        item = SignalItem(check_name(name, "a signal's name"), signal_data(data), self._engine.core.clock.now_us())
+        if isinstance(await self._put(item), Missing):
+            raise RunConflict(f"run {self.id!r} has ended; nobody waits for signal {name!r} there")
 
     async def fork(
         self,
@@ -153,9 +176,18 @@ class Run(Generic[R]):
         """A new run that takes over a prefix of this one's history."""
         raise NotBuilt("Run.fork()")
 
-    def stream(self) -> AsyncIterator[Any]:
-        """What the run publishes, as it happens."""
-        raise NotBuilt("Run.stream()")
+    async def stream(self, *, topic: str | None = None, after: int = 0) -> AsyncGenerator[Message]:
+        """What the run publishes, as it happens: from its first message on, until the run ends.
+
+        `topic`: only messages of that topic. `after`: only those behind this `Message.seq`. Messages are durable before
+        they are seen here; a run that goes on as a new one (`continue_as_new`) has ended.
+        """
+        engine = self._engine
+        while records := await engine.wait(engine.core.followers.next_records(self._number, after)):
+            for message in filter(None, map(message_of, records)):
+                if topic is None or message.topic == topic:
+                    yield message
+            after = records[-1].seq
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"

@@ -13,7 +13,7 @@ from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from types import TracebackType
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from durably.engine.body.replayer import Replayer
 from durably.engine.declare.definitions import Step, Workflow
@@ -22,6 +22,7 @@ from durably.engine.execution.attempt import Attempt, Perform
 from durably.engine.execution.core import Core
 from durably.engine.execution.intake import Intake
 from durably.engine.handle import Run
+from durably.engine.lint.lint import refuse_findings
 from durably.engine.log.records import from_us
 from durably.engine.retries.retry import RetryPolicy
 from durably.engine.values.durations import Duration, to_us
@@ -185,6 +186,8 @@ class TestEngine(Engine):
     __test__ = False  # for pytest: not a class of tests
     replay_on_exit = False
     """Replay every finished run when the engine is left. The pytest plugin switches it on."""
+    lint_on_start = False
+    """Refuse to start with workflows in which the lint finds something. The pytest plugin switches it on."""
 
     def __init__(
         self,
@@ -237,6 +240,11 @@ class TestEngine(Engine):
 
     def _make_perform(self) -> Perform:
         return self._perform
+
+    async def __aenter__(self) -> Self:
+        if self.lint_on_start:
+            refuse_findings(self.workflows)
+        return await super().__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -9,6 +9,7 @@ __all__ = [
     "StoreLocked",
     "StoreUnavailable",
     "UnknownOutcome",
+    "UnreadableStore",
 ]
 
 
@@ -26,6 +27,10 @@ class NewerStore(StoreFailure):
 
 class NotAStore(StoreFailure):
     """The path or URL does not lead to a store, or to one that can be created."""
+
+
+class UnreadableStore(StoreFailure):
+    """What is stored is sealed, and the codec or the key it was sealed with is not given."""
 
 
 class CorruptStore(StoreFailure):

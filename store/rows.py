@@ -112,6 +112,8 @@ class TriggerRow(NamedTuple):
     version: int
     event: str
     environment: str
+    condition: str = ""
+    """What must hold of the event, in CEL."""
 
 
 class WaitRow(NamedTuple):
@@ -159,6 +161,7 @@ class Create(Struct):
 
     row: RunRow
     record: LogRow
+    after: Any = None
 
 
 class Arrival(NamedTuple):

@@ -1,7 +1,10 @@
 """The examples do what they say: under a server and over HTTP, as users run them, and on a virtual clock."""
 
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from aiohttp import ClientSession
 
 from durably import Event
+from durably.encryption import Encryption
 from durably.testing import TestEngine
 from examples import hello, order_fulfilment
 from examples.shop import Shop, open_shop
@@ -156,3 +160,43 @@ async def test_restarts_change_nothing(shop: Shop) -> None:
         assert (await run.result()).startswith("parcel-")
         assert (await run.info()).tasks == 4
         assert [len(shop.books[book]) for book in ("reservations", "payments", "parcels")] == [2, 1, 1]
+
+
+# -- with a codec
+
+
+def show(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`durably show`, without a server."""
+    return subprocess.run(
+        [sys.executable, "-m", "durably", "show", *arguments, "--store", "sqlite:///clinic.db"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")} | env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_letter_is_nowhere_in_clear_and_outlives_its_key(folder: Path, serve: Serve) -> None:
+    old, new = Encryption.new_key(), Encryption.new_key()
+    server = serve("examples/encryption.py:engine", CLINIC_KEYS=old)
+    server.send("clinic/visit.ended", {"patient": "Jane Doe", "diagnosis": "ennui"})
+    run = server.ended_run("inform")
+    assert (run["status"], run["output"]) == ("SUCCEEDED", len("Dear Jane Doe, you have ennui. Come back in a week."))
+    server.kill()
+    on_disk = b"".join(file.read_bytes() for file in folder.glob("clinic.db*"))
+    assert b"clinic/visit.ended" in on_disk
+    assert b"Jane" not in on_disk
+    assert b"ennui" not in on_disk
+
+    changed = serve("examples/encryption.py:engine", CLINIC_KEYS=f"{new},{old}")
+    assert changed.ended_run("inform")["input"]["event"]["data"]["patient"] == "Jane Doe"
+    changed.kill()
+
+    refused = show(folder, run["id"])
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "is sealed, and no codec was given" in refused.stderr
+    assert "--codec" in refused.stderr
+    shown = show(folder, run["id"], "--codec", "examples/encryption.py:codec", CLINIC_KEYS=f"{new},{old}")
+    assert "SUCCEEDED" in shown.stdout, shown.stderr
+    assert "Jane Doe" in show(folder, run["id"], DURABLY_CODEC="examples.encryption", CLINIC_KEYS=old).stdout

@@ -3,8 +3,9 @@
 import json
 import re
 import sys
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import click
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from durably.engine.log.records import to_us
 from durably.store.runtime import SECOND_US, SystemClock
 
-__all__ = ["json_object", "since", "version"]
+__all__ = ["json_by_step", "json_object", "json_value", "objects_by_step", "place", "since", "version"]
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 SHOWN_BEFORE, SHOWN_AFTER = 60, 20
@@ -21,14 +22,51 @@ SHOWN_BEFORE, SHOWN_AFTER = 60, 20
 
 def json_object(_ctx: click.Context, _param: click.Parameter, value: str | None) -> dict[str, Any] | None:
     """A JSON object; `-` reads it from standard input."""
-    if value is None:
-        return None
-    text = sys.stdin.read() if value == "-" else value
-    try:
-        return msgspec.json.decode(text.encode(), type=dict[str, Any])
-    except msgspec.ValidationError:
+    return None if value is None else _object(_read(value))
+
+
+def json_value(_ctx: click.Context, _param: click.Parameter, value: str) -> Any:
+    """Any JSON; `-` reads it from standard input."""
+    return _value(_read(value))
+
+
+def json_by_step(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, Any]:
+    """`STEP=JSON`, as often as there are steps."""
+    return {step: _value(text) for step, text in map(_by_step, values)}
+
+
+def objects_by_step(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`STEP=JSON` with arguments by name, as often as there are steps."""
+    return {step: _object(text) for step, text in map(_by_step, values)}
+
+
+def place(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
+    """A record's number, or a step."""
+    return int(value) if value is not None and value.isascii() and value.isdigit() else value
+
+
+def _read(value: str) -> str:
+    return sys.stdin.read() if value == "-" else value
+
+
+def _by_step(value: str) -> tuple[str, str]:
+    step, equals, text = value.partition("=")
+    if not (step and equals):
+        raise click.BadParameter(f'{value[:80]!r} is not STEP=JSON, like charge={{"paid": true}}')
+    return step, text
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = _value(text)
+    if not isinstance(value, dict):
         what = text.strip()[:80]
-        raise click.BadParameter(f'an object is needed, like {{"name": "Ada"}}, and this is {what}') from None
+        raise click.BadParameter(f'an object is needed, like {{"name": "Ada"}}, and this is {what}')
+    return cast("dict[str, Any]", value)
+
+
+def _value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text.encode())
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise click.BadParameter(_explain(text, error)) from None
 

@@ -14,7 +14,18 @@ from durably.api.console import clean, error_console, output_console
 from durably.api.target import BrokenTarget, NoTarget
 from durably.store import StoreFailure
 
-__all__ = ["BAD_USE", "NO", "Command", "json_option", "option", "print_json", "put", "say", "show_error"]
+__all__ = [
+    "BAD_USE",
+    "NO",
+    "Command",
+    "codec_option",
+    "json_option",
+    "option",
+    "print_json",
+    "put",
+    "say",
+    "show_error",
+]
 
 NO, BAD_USE = 1, 2
 """Exit statuses (CONTRACT section 4)."""
@@ -79,6 +90,7 @@ def option(name: str, *more: str, **attributes: Any) -> Callable[[F], F]:
 
 
 json_option = option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+codec_option = option("--codec", metavar="MODULE:NAME", help="What the store is encrypted with, as in app.py:codec.")
 
 
 # -- output

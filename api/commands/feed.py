@@ -23,6 +23,7 @@ from durably.engine.log.records import (
     CancelRequested,
     Record,
     RunCanceled,
+    RunContinued,
     RunFailed,
     RunStarted,
     RunSucceeded,
@@ -55,6 +56,7 @@ Kind = Literal[
     "succeeded",
     "failed",
     "canceled",
+    "continued",
 ]
 SIGNS: dict[Kind, tuple[str, str]] = {
     "started": ("▶", "cyan"),
@@ -67,7 +69,9 @@ SIGNS: dict[Kind, tuple[str, str]] = {
     "succeeded": ("✔", "green"),
     "failed": ("✘", "bold red"),
     "canceled": ("■", "magenta"),
+    "continued": ("➜", "green"),
 }
+ENDS: frozenset[Kind] = frozenset({"succeeded", "failed", "canceled", "continued"})
 
 
 TOLD: frozenset[type[Any]] = frozenset(
@@ -77,6 +81,7 @@ TOLD: frozenset[type[Any]] = frozenset(
         BodyFailed,
         CancelRequested,
         RunCanceled,
+        RunContinued,
         RunFailed,
         RunStarted,
         RunSucceeded,
@@ -119,7 +124,7 @@ def tell(  # noqa: PLR0911 - one answer for each kind of record
             again = f"retry {record.attempt + 1} of {record.max_retries} in {wait}"
             return "retrying", f"body: {record.error} · {again}"
         case CancelRequested():
-            return "canceling", record.reason
+            return "canceling", "its time is over" if record.reason == "timeout" else record.reason
         case RunUnblocked():
             return "unblocked", "the code fits again"
         case RunSucceeded():
@@ -127,7 +132,9 @@ def tell(  # noqa: PLR0911 - one answer for each kind of record
         case RunFailed():
             return "failed", str(record.error)
         case RunCanceled():
-            return "canceled", ""
+            return "canceled", "it was stopped: it went on after a second request" if record.stopped else ""
+        case RunContinued():
+            return "continued", f"as run {record.continued_to}"
         case _:
             return None
 
@@ -172,7 +179,7 @@ class Feed:
             if len(self._began) >= KNOWN:
                 del self._began[next(iter(self._began))]
             self._began[number] = now_us
-        elif happening.kind in {"succeeded", "failed", "canceled"}:
+        elif happening.kind in ENDS:
             began_us = self._began.pop(number, None)
             if began_us is not None:
                 took = how_long((now_us - began_us) / SECOND_US)

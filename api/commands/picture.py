@@ -1,4 +1,4 @@
-"""A run drawn for a terminal: what it is, and its steps as bars over time."""
+"""A run drawn for a terminal: what it is, and its steps, waits and children as bars over time."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -25,10 +25,17 @@ NAME_COLUMNS = (8, 28)
 VALUE_LENGTH = 300
 TRACEBACK_LINES = 30
 
-BARS = {"running": "━", "waiting": "┄", "sleeping": "·", "blocked": "✕"}
-BAR_STYLES = {"running": "green", "waiting": "yellow", "sleeping": "blue", "blocked": "bold magenta"}
+BARS = {"running": "━", "waiting": "┄", "sleeping": "·", "blocked": "✕", "elsewhere": "═"}
+BAR_STYLES = {
+    "running": "green",
+    "waiting": "yellow",
+    "sleeping": "blue",
+    "blocked": "bold magenta",
+    "elsewhere": "cyan",
+}
 OUTCOME_STYLES = {
     "succeeded": "green",
+    "received": "green",
     "failed": "bold red",
     "running": "cyan",
     "canceled": "magenta",
@@ -130,9 +137,14 @@ def _seconds(row: Row, end: datetime) -> float:
 
 
 def _outcome(row: Row, now: datetime) -> Text:
-    attempts = f", {row.attempts} attempts" if row.attempts > 1 and row.due_at is None else ""
-    due = "" if row.due_at is None else f", due {_when(row.due_at, now)}"
-    return Text(f"{row.outcome}{attempts}{due}", OUTCOME_STYLES.get(row.outcome, "yellow" if row.due_at else ""))
+    parts = [clean(row.outcome)]
+    if row.attempts > 1 and row.due_at is None:
+        parts.append(f"{row.attempts} attempts")
+    if row.due_at is not None:
+        parts.append(f"{'until' if row.kind == 'wait' else 'due'} {_when(row.due_at, now)}")
+    if row.run:
+        parts.append(f"run {row.run}")
+    return Text(", ".join(filter(None, parts)), OUTCOME_STYLES.get(row.outcome, "yellow" if row.due_at else ""))
 
 
 def _when(due_at: datetime, now: datetime) -> str:
@@ -149,8 +161,8 @@ def _bar(row: Row, began: datetime, end: datetime) -> Text:
         first = _cell(segment.start, began, span)
         last = max(first, _cell(segment.end or end, began, span, ending=True))
         cells[first : last + 1] = [_ink(segment)] * (last + 1 - first)
-    if not row.segments:
-        cells[_cell(row.start, began, span)] = ("◆", "magenta")
+    for moment in row.moments:
+        cells[_cell(moment, began, span)] = ("◆", "magenta")
     bar = Text()
     for character, style in cells:
         bar.append(character, style)

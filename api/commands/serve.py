@@ -12,7 +12,8 @@ import click
 from durably import Engine, NotBuilt
 from durably.api import target as targets
 from durably.api.commands.announce import Announcer
-from durably.api.commands.command import Command, json_option, option, show_error
+from durably.api.commands.check import warn
+from durably.api.commands.command import Command, codec_option, json_option, option, show_error
 from durably.api.commands.feed import Feed
 from durably.api.commands.process import Ending, Stopping, end_process, host, run_to_end
 from durably.api.console import output_console, set_up_logs
@@ -33,6 +34,7 @@ def _hosting(command: F) -> F:
     """The options of a process that serves a target."""
     options = [
         option("--store", metavar="URL", help="Where runs live.  [default: sqlite:///durably.db]"),
+        codec_option,
         option("--host", default=DEFAULT_HOST, show_default=True, help="The address to listen on."),
         option("--port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="0: any."),
         option("--environment", metavar="NAME", help="The environment that runs belong to."),
@@ -58,6 +60,7 @@ class Hosting(NamedTuple):
     settings: Mapping[str, Any]
     """Of the engine, those that were given."""
     feed: Feed
+    codec: str | None
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> "Hosting":
@@ -65,16 +68,18 @@ class Hosting(NamedTuple):
         if options.pop("http_allow"):
             raise NotBuilt("--http-allow")
         as_json, quiet = options.pop("as_json"), options.pop("quiet")
-        store, address = options.pop("store"), (options.pop("host"), options.pop("port"))
+        store, codec, address = options.pop("store"), options.pop("codec"), (options.pop("host"), options.pop("port"))
         feed = Feed(output_console(steadfast=True), SystemClock(), as_json=as_json, quiet=quiet)
         set_up_logs(as_json=as_json, tell=feed.take_over)
-        return cls(store, address, {name: value for name, value in options.items() if value is not None}, feed)
+        return cls(store, address, {name: value for name, value in options.items() if value is not None}, feed, codec)
 
     def engine(self, target: Target, **defaults: Any) -> Engine:
         """The target's engine or a new one, with what the command line says of it."""
         engine = target.engine or Engine(workflows=target.workflows, **defaults)
         if self.store is not None:
             engine.url = self.store
+        if self.codec is not None:
+            engine.codec = targets.load_codec(self.codec)
         engine.settings = engine.settings._replace(**self.settings)
         return engine
 
@@ -100,7 +105,8 @@ def dev(target: str, **options: Any) -> None:
     """Serve TARGET while you work on it: when a Python file in its folder changes, the process reloads itself.
 
     Steps that run get a second to end (--drain-timeout) and start again with the new code. Code that cannot be
-    imported is shown, and the next change waited for. Runs that no longer fit their code are shown, and wait.
+    imported is shown, and the next change waited for. Runs that no longer fit their code are shown, and wait. What
+    `durably check` finds is shown at each start.
     """
     hosting = Hosting.of(options)
     watch = Watch()
@@ -109,6 +115,7 @@ def dev(target: str, **options: Any) -> None:
         found = targets.load(target)
         guard.install()  # a workflow that opens a socket, a thread or a process is stopped before it does
         engine = hosting.engine(found, environment="development", drain_timeout=DEV_DRAIN_S)
+        warn(found, hosting.feed)
     except BrokenTarget as error:
         show_error(error)
         run_to_end(_wait(hosting.feed, watch, error.folder), execute_again)

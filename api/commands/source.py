@@ -1,6 +1,6 @@
 """Where a command finds runs: on a server, or, to read only, in a store beside one (CONTRACT section 4)."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -9,16 +9,21 @@ import click
 from click.core import ParameterSource
 
 from durably import DurablyError, History, RunInfo, RunNotFound
-from durably.api.commands.command import json_option, option
+from durably.api.commands.command import codec_option, json_option, option
 from durably.api.remote import DEFAULT_URL, NoServer, Remote, RunFilter
+from durably.api.target import load_codec
+from durably.encryption import Codec
 from durably.engine.log.info import describe_run
-from durably.store import RunQuery, RunRow, SqliteReader, SqliteStore, open_url
+from durably.store import LogRow, RunQuery, RunRow, SqliteReader, SqliteStore, open_url
+from durably.store.sealed import open_logs
 
-__all__ = ["Server", "Source", "changing", "open_server", "open_source", "reading"]
+__all__ = ["Server", "Source", "changing", "open_server", "open_source", "open_store", "reading"]
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 CHUNK = 50
 """Runs whose logs are in memory at once."""
+PAGE = 1_000
+"""Runs whose numbers are."""
 
 
 class Source(Protocol):
@@ -32,8 +37,9 @@ class Source(Protocol):
 class StoredRuns:
     """Runs read from a store, which a server may be using: nothing is locked, and nothing can be written."""
 
-    def __init__(self, reader: SqliteReader) -> None:
+    def __init__(self, reader: SqliteReader, codec: Codec | None = None) -> None:
         self._reader = reader
+        self._codec = codec
 
     async def runs(self, wanted: RunFilter, limit: int) -> list[RunInfo]:
         """Runs that fit, newest first."""
@@ -51,7 +57,7 @@ class StoredRuns:
             rows = await self._reader.runs(query)
             if not rows:
                 break
-            logs = await self._reader.records([row.run for row in rows])
+            logs = await self._logs([row.run for row in rows])
             found += [describe_run(row, logs[row.run]) for row in rows]
             before = rows[-1].run
         return found
@@ -59,12 +65,32 @@ class StoredRuns:
     async def run(self, run_id: str) -> RunInfo:
         """One run at a glance."""
         row = await self._row(run_id)
-        return describe_run(row, (await self._reader.records([row.run]))[row.run])
+        return describe_run(row, (await self._logs([row.run]))[row.run])
 
     async def history(self, run_id: str) -> History:
         """All records of a run."""
         row = await self._row(run_id)
-        return History.of(row, (await self._reader.records([row.run]))[row.run])
+        return History.of(row, (await self._logs([row.run]))[row.run])
+
+    async def count_open(self) -> int:
+        """How many runs have not ended."""
+        return sum([len(page) async for page in self._open_pages()])
+
+    async def open_logs(self) -> AsyncGenerator[tuple[str, list[LogRow]]]:
+        """Id and log of each run that has not ended, oldest first. One log is in memory at a time: it may be large."""
+        async for page in self._open_pages():
+            for run, run_id in (await self._reader.run_ids(page)).items():
+                yield run_id, (await self._logs([run]))[run]
+
+    async def _open_pages(self) -> AsyncGenerator[list[int]]:
+        after = 0
+        while page := [row.run for row in await self._reader.open_runs(after, PAGE)]:
+            yield page
+            after = page[-1]
+
+    async def _logs(self, runs: Sequence[int]) -> dict[int, list[LogRow]]:
+        logs = await self._reader.records(runs)
+        return logs if self._codec is None else open_logs(self._codec, logs)
 
     async def _row(self, run_id: str) -> RunRow:
         row = await self._reader.run(run_id)
@@ -79,15 +105,17 @@ class Server(NamedTuple):
     url: str | None
     api_key: str | None
     store: str | None = None
+    codec: str | None = None
+    """What the store's bodies are sealed with, as `pkg.mod:name`."""
 
 
 # -- options
 
 
 def reading(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that only reads: `--url`, `--api-key`, `--store`; it gets them as `server`."""
+    """The options of a command that only reads, `--url`, `--api-key`, `--store`, `--codec`: it gets them as `server`."""
     store = option("--store", metavar="URL", help="Read this store, sqlite:///app.db, instead of asking a server.")
-    return _with_server(store, command)
+    return codec_option(_with_server(store, command))
 
 
 def changing(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,9 +128,15 @@ def changing(command: Callable[..., Any]) -> Callable[..., Any]:
 def _with_server(store: Decorator, command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def with_server(
-        *, url: str | None, api_key: str | None, as_json: bool, store: str | None = None, **others: Any
+        *,
+        url: str | None,
+        api_key: str | None,
+        as_json: bool,
+        store: str | None = None,
+        codec: str | None = None,
+        **others: Any,
     ) -> Any:
-        return command(server=Server(url, api_key, store), as_json=as_json, **others)
+        return command(server=Server(url, api_key, store, codec), as_json=as_json, **others)
 
     address = option("--url", metavar="URL", help=f"The server.  [default: {DEFAULT_URL}]")
     key = option("--api-key", metavar="KEY", help="The key to show it.")
@@ -132,14 +166,21 @@ async def open_server(server: Server) -> AsyncGenerator[Remote]:
 async def open_source(server: Server) -> AsyncGenerator[Source]:
     """The store or the server that is meant: what the command line says comes before the environment."""
     if server.store is not None and not _prefers_server(server):
-        async with _reader(server.store) as reader:
-            yield StoredRuns(reader)
+        async with open_store(server.store, None if server.codec is None else load_codec(server.codec)) as stored:
+            yield stored
         return
     async with open_server(server) as remote:
         try:
             yield remote
         except NoServer as error:
             raise NoServer(f"{error} To read a store without one, name it with --store.") from error
+
+
+@asynccontextmanager
+async def open_store(url: str, codec: Codec | None = None) -> AsyncGenerator[StoredRuns]:
+    """A store, to be read: also beside the server that has it open."""
+    async with _reader(url) as reader:
+        yield StoredRuns(reader, codec)
 
 
 def _prefers_server(server: Server) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct, field
 
 from durably import History
@@ -11,7 +12,11 @@ from durably.replay import HistoryRecord
 
 __all__ = ["Note", "Row", "Segment", "timeline"]
 
-Doing = Literal["running", "waiting", "sleeping", "blocked"]
+BRIEF = 40
+"""Characters of a message that are shown."""
+
+Kind = Literal["step", "timer", "wait", "child", "messages", "body", "run"]
+Doing = Literal["running", "waiting", "sleeping", "blocked", "elsewhere"]
 
 
 class Segment(Struct):
@@ -34,9 +39,9 @@ class Note(Struct):
 
 
 class Row(Struct):
-    """A step, a timer, or something that concerns the whole run."""
+    """A step, a timer, a wait, a child, a topic's messages, or something that concerns the whole run."""
 
-    kind: Literal["step", "timer", "body", "run"]
+    kind: Kind
     key: str
     name: str
     start: datetime
@@ -44,7 +49,11 @@ class Row(Struct):
     attempts: int = 0
     due_at: datetime | None = None
     """When what it waits for is due, while it waits."""
+    run: str = ""
+    """Another run that this is about."""
     segments: list[Segment] = field(default_factory=list[Segment])
+    moments: list[datetime] = field(default_factory=list[datetime])
+    """When something happened that took no time."""
     notes: list[Note] = field(default_factory=list[Note])
 
     @property
@@ -65,6 +74,7 @@ class _Fold:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self._open: dict[str, Row] = {}
+        self._topics: dict[str, Row] = {}
 
     def apply(self, record: HistoryRecord) -> None:
         act = getattr(self, "_" + record.type.replace(".", "_"), None)
@@ -73,7 +83,7 @@ class _Fold:
 
     # -- rows
 
-    def _row(self, kind: Literal["step", "timer", "body", "run"], key: str, name: str, at: datetime) -> Row:
+    def _row(self, kind: Kind, key: str, name: str, at: datetime) -> Row:
         row = self._open.get(key)
         if row is None:
             row = self._open[key] = Row(kind, key, name, at)
@@ -96,10 +106,16 @@ class _Fold:
             self._pause(row, at, ok=ok)
             row.outcome, row.due_at = outcome, None
 
-    def _mark(self, name: str, at: datetime, text: str = "") -> None:
+    def _close_all(self, at: datetime) -> None:
+        """Nothing of this incarnation goes on but its children."""
+        for key, row in list(self._open.items()):
+            if row.kind != "child":
+                self._close(key, "canceled", at)
+
+    def _mark(self, name: str, at: datetime, text: str = "", run: str = "") -> None:
         """Something that took no time."""
         notes = [Note(at, text)] if text else []
-        self.rows.append(Row("run", "", name, at, "", notes=notes))
+        self.rows.append(Row("run", "", name, at, "", run=run, notes=notes, moments=[at]))
 
     # -- one method for each type of record, by its name
 
@@ -158,10 +174,71 @@ class _Fold:
         self._begin(row, "sleeping", record.at)
 
     def _timer_fired(self, record: HistoryRecord) -> None:
-        self._close(record.timer, "over", record.at)
+        row = self._open.get(record.timer)
+        self._close(record.timer, "timed out" if row is not None and row.kind == "wait" else "over", record.at)
 
     def _timer_canceled(self, record: HistoryRecord) -> None:
         self._close(record.timer, "canceled", record.at)
+
+    def _event_awaited(self, record: HistoryRecord) -> None:
+        self._await(record, f"event {record.event}")
+
+    def _signal_awaited(self, record: HistoryRecord) -> None:
+        self._await(record, f"signal {record.signal}")
+
+    def _await(self, record: HistoryRecord, name: str) -> None:
+        row = self._row("wait", record.wait, name, record.at)
+        row.outcome, row.due_at = "waiting", _time(record.get("until"))
+        self._begin(row, "waiting", record.at)
+
+    def _event_received(self, record: HistoryRecord) -> None:
+        for wait in record.waits:
+            self._close(wait, "received", record.at)
+
+    def _signal_received(self, record: HistoryRecord) -> None:
+        self._close(record.wait, "received", record.at)
+
+    def _wait_canceled(self, record: HistoryRecord) -> None:
+        self._close(record.wait, "canceled", record.at)
+
+    def _event_sent(self, record: HistoryRecord) -> None:
+        first, *more = record.events
+        self._mark(f"sent {first['name']}" + (f" and {len(more)} more" if more else ""), record.at)
+
+    def _signal_sent(self, record: HistoryRecord) -> None:
+        self._mark(f"signaled {record.signal}", record.at, run=record.run)
+
+    def _child_started(self, record: HistoryRecord) -> None:
+        row = self._row("child", record.child, record.workflow, record.at)
+        row.outcome, row.run = "running", record.run
+        self._pause(row, record.at)
+        self._begin(row, "elsewhere", record.at)
+
+    def _child_succeeded(self, record: HistoryRecord) -> None:
+        self._close(record.child, "succeeded", record.at)
+
+    def _child_failed(self, record: HistoryRecord) -> None:
+        row = self._open.get(record.child)
+        if row is not None:
+            row.notes.append(Note(record.at, _error(record.error)))
+        self._close(record.child, "failed", record.at, ok=False)
+
+    def _child_canceled(self, record: HistoryRecord) -> None:
+        self._close(record.child, "canceled", record.at)
+
+    _child_cancel_requested = _child_canceled
+
+    def _published(self, record: HistoryRecord) -> None:
+        row = self._topics.get(record.topic)
+        if row is None:
+            row = self._topics[record.topic] = Row("messages", record.topic, f"published {record.topic}", record.at)
+            self.rows.append(row)
+        row.moments.append(record.at)
+        count = "1 message" if len(row.moments) == 1 else f"{len(row.moments)} messages"
+        row.outcome = f"{count}, last {_brief(record.data)}"
+
+    def _patch_marked(self, record: HistoryRecord) -> None:
+        self._mark(f"patch {record.patch}", record.at)
 
     def _body_failed(self, record: HistoryRecord) -> None:
         self._close_all(record.at)
@@ -178,7 +255,7 @@ class _Fold:
         self._close("", f"attempt {record.attempt}", record.at)
 
     def _cancel_requested(self, record: HistoryRecord) -> None:
-        self._mark("cancel requested", record.at)
+        self._mark("time limit" if record.reason == "timeout" else "cancel requested", record.at)
 
     def _run_blocked(self, record: HistoryRecord) -> None:
         row = self._row("run", "blocked", "blocked", record.at)
@@ -191,12 +268,19 @@ class _Fold:
 
     def _run_succeeded(self, record: HistoryRecord) -> None:
         self._close_all(record.at)
+        for key in list(self._open):  # children that nobody has waited for
+            self._close(key, "goes on", record.at)
 
-    _run_failed = _run_canceled = _run_succeeded
+    _run_failed = _run_succeeded
 
-    def _close_all(self, at: datetime) -> None:
-        for key in list(self._open):
-            self._close(key, "canceled", at)
+    def _run_canceled(self, record: HistoryRecord) -> None:
+        self._run_succeeded(record)
+        if record.get("stopped"):
+            self._mark("stopped", record.at, "it went on for too long after a second request to end")
+
+    def _run_continued(self, record: HistoryRecord) -> None:
+        self._run_succeeded(record)
+        self._mark("continued", record.at, run=record.continued_to)
 
 
 def _error(error: Mapping[str, Any]) -> str:
@@ -206,3 +290,8 @@ def _error(error: Mapping[str, Any]) -> str:
 
 def _time(text: Any) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+def _brief(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= BRIEF else f"{text[:BRIEF]}…"

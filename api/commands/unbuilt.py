@@ -7,7 +7,7 @@ import click
 from durably import NotBuilt
 from durably.api.commands.command import Command
 
-__all__ = ["check", "environments", "fork", "keys", "signal", "usage", "verify", "worker"]
+__all__ = ["environments", "keys", "usage", "verify", "worker"]
 
 
 def _unbuilt(name: str) -> click.Command:
@@ -24,9 +24,6 @@ def _unbuilt(name: str) -> click.Command:
 
 
 worker = _unbuilt("worker")
-signal = _unbuilt("signal")
-fork = _unbuilt("fork")
-check = _unbuilt("check")
 verify = _unbuilt("verify")
 keys = _unbuilt("keys")
 environments = _unbuilt("environments")

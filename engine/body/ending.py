@@ -5,11 +5,14 @@ from math import ceil
 
 from msgspec import Raw
 
+from durably.engine.body.calls import ContinueAsNew, derived_id
 from durably.engine.body.instance import Instance
+from durably.engine.errors import ErrorInfo, TimedOut, qualified_names
 from durably.engine.log.records import (
     BodyFailed,
     End,
     RunCanceled,
+    RunContinued,
     RunFailed,
     RunSucceeded,
     from_us,
@@ -19,14 +22,15 @@ from durably.engine.retries.retry import GiveUp
 from durably.engine.values.codec import encode_result
 from durably.store.runtime import SECOND_US, Randomness
 
-__all__ = ["conclude"]
+__all__ = ["conclude", "timed_out"]
 
 
 def conclude(instance: Instance, now_us: int, randomness: Randomness) -> End:
     """The record that ends an incarnation whose body is done.
 
     After a cancel request the body is not retried: `CancelledError` out means CANCELED, another error FAILED, a return
-    SUCCEEDED. A `CancelledError` that nobody asked for is an error of the body. Test mode does not retry.
+    SUCCEEDED. After the run's own time limit, `CancelledError` out means FAILED. A `CancelledError` that nobody asked
+    for is an error of the body. Test mode does not retry.
     """
     try:
         return RunSucceeded(output=Raw(encode_result(instance.result())))
@@ -35,11 +39,36 @@ def conclude(instance: Instance, now_us: int, randomness: Randomness) -> End:
 
 
 def _failed(error: BaseException, instance: Instance, now_us: int, randomness: Randomness) -> End:
-    if instance.cancel_requested and isinstance(error, CancelledError):
-        return RunCanceled()
+    match error:
+        case CancelledError() if instance.cancel_requested:
+            return RunCanceled()
+        case CancelledError() if instance.timed_out:
+            return timed_out(instance.beginning.created.timeout)
+        case ContinueAsNew():
+            return RunContinued(
+                continued_to=derived_id(instance.run_id, "continued"),
+                version=instance.runnable.newest,
+                input=Raw(error.arguments.raw),
+            )
+        case _:
+            return _raised(error, instance, now_us, randomness)
+
+
+def timed_out(limit_s: float | None) -> RunFailed:
+    """The end of a run whose time is up."""
+    types = qualified_names(TimedOut)
+    return RunFailed(error=ErrorInfo(types[0], types, f"the run had not ended {limit_s or 0:g} s after its start"))
+
+
+def _raised(error: BaseException, instance: Instance, now_us: int, randomness: Randomness) -> End:
     described = describe(error)
     verdict = judge(error, now_us, instance.runnable.retry, instance.body_attempt)
-    if instance.cancel_requested or instance.beginning.created.test or isinstance(verdict, GiveUp):
+    if (
+        instance.cancel_requested
+        or instance.timed_out
+        or instance.beginning.created.test
+        or isinstance(verdict, GiveUp)
+    ):
         return RunFailed(error=described)
     wait_s = verdict.delay + randomness.uniform(verdict.jitter)
     return BodyFailed(

@@ -2,22 +2,32 @@
 
 import asyncio
 import random as stdlib_random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+import sys
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar, cast, overload
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast, overload
 from uuid import UUID
 
 from typing_extensions import TypeVarTuple, Unpack
 
+from durably.engine.body.calls import ContinueAsNew, EventWait, SignalWait, place_of
+from durably.engine.body.child import ChildRun
 from durably.engine.body.instance import Instance
 from durably.engine.declare.definitions import Step, Workflow, step
 from durably.engine.declare.events import Event, Signal
-from durably.engine.errors import DurablyError, NotBuilt
+from durably.engine.declare.matching import Match
+from durably.engine.declare.where import Where
+from durably.engine.errors import DurablyError, InvalidInput
 from durably.engine.handle import Run
+from durably.engine.log.limits import MAX_EVENTS
 from durably.engine.log.records import from_us, to_us
+from durably.engine.loop.as_completed import as_completed
 from durably.engine.loop.run_loop import RunLoop
 from durably.engine.retries.retry import RetryPolicy
+from durably.engine.values.codec import decoder_for
 from durably.engine.values.durations import Duration, to_seconds
+from durably.engine.values.durations import to_us as duration_us
+from durably.engine.values.names import check_name
 from durably.store.runtime import SECOND_US
 
 __all__ = [
@@ -39,6 +49,7 @@ __all__ = [
     "wait_for_signal",
 ]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -116,7 +127,7 @@ def uuid4() -> UUID:
     return UUID(int=random().getrandbits(128), version=4)
 
 
-# -- of the contract, and not built yet
+# -- waiting and talking
 
 
 async def wait_for_event(
@@ -128,55 +139,112 @@ async def wait_for_event(
     timeout: Duration | None = None,  # noqa: ASYNC109 - durable, and part of the contract
     lookback: timedelta | None = None,
 ) -> Event[Any] | None:
-    """Wait for an event that matches; None when `timeout` passes first."""
-    raise NotBuilt("wait_for_event()")
+    """Wait for an event that matches; None when `timeout` passes first.
+
+    - `match`: the values that the event must have, by dotted path: `{"data.order_id": order_id}`; or one path, where
+      the event must have what the event has that started the run
+    - `where`: a condition in CEL over `event`, `trigger`, the event that started the run, and `vars`
+    - `timeout`: in seconds or as a `timedelta`
+    - `lookback`: how far back an event counts that has arrived before the wait. By default since the run was created,
+      so that none is missed that comes while the run is busy; `timedelta(0)` for none
+
+    One event wakes every wait it matches. No run is given the same event twice.
+
+    Raises `ValueError` or `TypeError` when `match` or `where` cannot work.
+    """
+    instance = _instance("wait_for_event")
+    own = instance.beginning.event_fields
+    call = EventWait(
+        event=Event(name).name,  # which checks it
+        match=Match.of(match, own),
+        where=None if where is None else Where(where).expression,
+        vars=dict(vars or {}),
+        timeout_us=None if timeout is None else duration_us(timeout, "timeout"),
+        since_us=instance.beginning.created_us
+        if lookback is None
+        else instance.loop.now_us - duration_us(lookback, "lookback"),
+    )
+    received: Event[Any] | None = await instance.loop.call("event", call)
+    return received
 
 
 async def wait_for_signal(
     name: str,
     *,
     type: type[T] | None = None,  # noqa: A002 - the contract's name
-    timeout: Duration | None = None,  # noqa: ASYNC109
+    timeout: Duration | None = None,  # noqa: ASYNC109 - durable, and part of the contract
 ) -> Signal[T] | None:
-    """Wait for a signal to this run; None when `timeout` passes first."""
-    raise NotBuilt("wait_for_signal()")
+    """Wait for a signal to this run; None when `timeout` passes first.
+
+    A signal wakes one wait, first come first served, and is kept when none waits. Its `data` comes back as `type`;
+    what does not fit raises `NonRetriableError` here.
+    """
+    instance = _instance("wait_for_signal")
+    timeout_us = None if timeout is None else duration_us(timeout, "timeout")
+    call = SignalWait(check_name(name, "a signal's name"), decoder_for(Any if type is None else type), timeout_us)
+    received: Signal[T] | None = await instance.loop.call("signal", call)
+    return received
 
 
 async def send_event(*events: Event[Any]) -> list[str]:
-    """Send events, once, whatever the number of replays."""
-    raise NotBuilt("send_event()")
+    """Send events, once, whatever the number of replays and retries: their ids.
+
+    They are stored, and the runs they trigger created, in the commit of what the workflow does here. Raises
+    `InvalidInput` over a limit.
+    """
+    if len(events) > MAX_EVENTS:
+        raise InvalidInput(f"{len(events):,} events at once are more than {MAX_EVENTS:,}; send them in parts")
+    return _instance("send_event").send(events)
 
 
-async def start_child(workflow: Workflow[..., T], /, *args: Any, **kwargs: Any) -> Run[T]:
-    """Start a child run and go on without waiting for it."""
-    raise NotBuilt("start_child()")
+async def start_child(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]:
+    """Start a child run and go on without waiting for it: a handle whose `result()` waits.
+
+    Options of the child are given as in `start_child(ship.options(run_id=…), order)`.
+    """
+    instance = _instance("start_child")
+    line = place_of(sys._getframe(1))  # pyright: ignore[reportPrivateUsage]  # documented: who awaits this
+    return ChildRun(instance, instance.start_child(workflow, args, kwargs, line))
 
 
 async def signal_run(run_id: str, name: str, data: Any = None) -> None:
-    """Send a signal to another run."""
-    raise NotBuilt("signal_run()")
+    """Send a signal to another run, once. To a run that has ended, or is unknown, it goes unheard."""
+    _instance("signal_run").signal(run_id, check_name(name, "a signal's name"), data)
 
 
 async def publish(data: Any, topic: str = "progress") -> None:
-    """Tell whoever reads the run's stream."""
-    raise NotBuilt("publish()")
+    """Tell those who follow the run with `Run.stream()`, once, whatever the number of replays."""
+    _instance("publish").publish(topic, data)
+
+
+# -- changed code, and long runs
 
 
 def patched(id: str) -> bool:  # noqa: A002 - the contract's name
-    """Whether this run began with the change of that id."""
-    raise NotBuilt("patched()")
+    """Whether the run takes the new way of a changed workflow.
+
+    A run that comes here for the first time does, and it is recorded; a run that was here before the change goes on
+    the old way, on every replay:
+
+        if patched("charge-before-reserve"):
+            …  # new
+        else:
+            …  # as it was
+
+    When no run from before the change is open any more, put `deprecate_patch` in its place, and later nothing.
+    """
+    return _instance("patched").patched(check_name(id, "a patch's id"))
 
 
 def deprecate_patch(id: str) -> None:  # noqa: A002 - the contract's name
-    """Say that no run from before the change is left."""
-    raise NotBuilt("deprecate_patch()")
+    """Say that no run from before the change is left: one that is would be blocked, and say so."""
+    _instance("deprecate_patch").mark_patch(check_name(id, "a patch's id"))
 
 
 def continue_as_new(*args: Any, **kwargs: Any) -> NoReturn:
-    """End this run and go on in a new one with an empty history."""
-    raise NotBuilt("continue_as_new()")
+    """End this run and go on in a new one of the newest version, with these arguments and an empty history.
 
-
-def as_completed(aws: Iterable[Awaitable[T]]) -> AsyncIterator[T]:
-    """Results in the order in which they come."""
-    raise NotBuilt("as_completed()")
+    This run SUCCEEDED; who waits for its result, its parent, and signals that it has not looked at yet follow.
+    """
+    instance = _instance("continue_as_new")
+    raise ContinueAsNew(instance.runnable.signature.bind_input(args, kwargs))

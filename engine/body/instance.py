@@ -6,30 +6,40 @@ both drive an instance in the same way; they differ only in what they do with th
 
 import random
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
+from dataclasses import replace
 from heapq import heappop, heappush
-from types import CodeType, FrameType
 from typing import Any, ClassVar, NoReturn, Protocol
 from zlib import crc32
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 
+from durably.engine.body.calls import Call, ChildCall, SignalWait, StepCall, decode_event, derived_id, place_of
 from durably.engine.body.context import BodyContext, LogLine, enter
-from durably.engine.declare.definitions import Step
+from durably.engine.declare.definitions import Step, Workflow
+from durably.engine.declare.event_content import event_content
 from durably.engine.declare.events import Event
-from durably.engine.declare.signature import Arguments
-from durably.engine.errors import StepError, WorkerLost
+from durably.engine.declare.signature import Signature
+from durably.engine.errors import ChildError, NonRetriableError, StepError, WorkerLost
 from durably.engine.log.grammar import Carry
 from durably.engine.log.records import (
-    AttemptStarted,
     BodyStarted,
     CancelRequested,
+    ChildCanceled,
+    ChildCancelRequested,
+    ChildFailed,
+    ChildSucceeded,
     Command,
+    EventReceived,
+    EventSent,
     Input,
+    PatchMarked,
+    Published,
     RunCreated,
     RunStarted,
-    StepCanceled,
+    SignalReceived,
+    SignalSent,
     StepFailed,
     StepSucceeded,
     TimerCanceled,
@@ -38,25 +48,17 @@ from durably.engine.log.records import (
     from_us,
     to_us,
 )
-from durably.engine.loop.handles import Canceled, CommandFuture, Handle, TimerHandle
-from durably.engine.loop.run_loop import RunLoop, Spin
+from durably.engine.loop.handles import Canceled, CommandFuture, TimerHandle
+from durably.engine.loop.run_loop import Evicted, RunLoop, Spin
 from durably.engine.retries.retry import RetryPolicy
-from durably.engine.values.codec import decoder_for
+from durably.engine.values.codec import decode_json, digest, encode
 from durably.store.runtime import SECOND_US, seeded
 
-__all__ = ["Beginning", "Instance", "StepCall", "Undecodable"]
+__all__ = ["Beginning", "Instance", "Undecodable"]
 
 
 class Undecodable(Exception):  # noqa: N818 - a verdict on a stored value, turned into a blocked run by who replays
     """A stored value does not decode by the annotation that the code now has (DESIGN rule 14)."""
-
-
-class StepCall(Struct, frozen=True):
-    """What a workflow asked for when it called a step."""
-
-    step: Step[..., Any]
-    arguments: Arguments
-    line: str
 
 
 class Runnable(Protocol):
@@ -67,18 +69,25 @@ class Runnable(Protocol):
 
     code: str
     retry: RetryPolicy
+    signature: Signature
 
     def body(self, created: RunCreated, event: Event[Any] | None) -> Coroutine[Any, Any, Any]: ...
+
+    def knows(self, name: str, version: int) -> bool: ...
+
+    @property
+    def newest(self) -> int: ...
 
 
 class Beginning:
     """What every incarnation of a run begins with: the first one's start."""
 
-    __slots__ = ("_event", "created", "run_id", "started", "started_us")
+    __slots__ = ("_event", "created", "created_us", "run_id", "started", "started_us")
 
-    def __init__(self, run_id: str, created: RunCreated, started: RunStarted, started_us: int) -> None:
+    def __init__(self, run_id: str, created: RunCreated, created_us: int, started: RunStarted, started_us: int) -> None:
         self.run_id = run_id
         self.created = created
+        self.created_us = created_us
         self.started = started
         self.started_us = started_us
         self._event: Event[Any] | None = None
@@ -87,27 +96,14 @@ class Beginning:
     def event(self) -> Event[Any] | None:
         """The event that triggered the run."""
         if self._event is None and bytes(self.created.event) != b"null":
-            self._event = _decode_event(self.created.event)
+            self._event = decode_event(self.created.event)
         return self._event
 
-
-_decode_event = decoder_for(Event)
-_LOOP_CODE = Handle.run.__code__
-
-
-_places: dict[tuple[int, int], tuple[CodeType, str]] = {}
-"""By code object and position in it: `f_lineno` alone takes 2 µs. The code is held, so that its id stays its own."""
-
-
-def _place(frame: FrameType) -> str:
-    """A line of the user's, as records name it. A step that is handed to gather is awaited by nobody's line."""
-    code = frame.f_code
-    position = id(code), frame.f_lasti
-    known = _places.get(position)
-    if known is None:
-        place = "" if code is _LOOP_CODE else f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
-        known = _places[position] = code, place
-    return known[1]
+    @property
+    def event_fields(self) -> Mapping[str, Any] | None:
+        """That event as JSON has it, for conditions on other events."""
+        fields: Mapping[str, Any] | None = decode_json(bytes(self.created.event))
+        return fields
 
 
 async def _raise(error: Exception) -> NoReturn:
@@ -124,18 +120,23 @@ class Instance:
     __slots__ = (
         "_at_us",
         "_candidates",
+        "_children",
         "_issued",
         "_random",
         "_spun",
+        "_went",
         "beginning",
         "body_attempt",
         "cancel_requested",
         "carry",
         "lines",
         "loop",
+        "notes",
+        "patches",
         "replaying",
         "runnable",
         "seq",
+        "timed_out",
     )
 
     def __init__(self, runnable: Runnable, beginning: Beginning, carry: Carry, *, replaying: bool = False) -> None:
@@ -150,12 +151,32 @@ class Instance:
         self.replaying = replaying
         self.lines: list[LogLine] = []
         """What the body logged in this activation: shown after the commit, never on replay (DESIGN rule 1)."""
+        self.notes: list[Published] = []
+        """What it published in this activation; never on replay."""
+        self.patches: frozenset[str] = carry.patches
+        """Patches that its history has marked: what `patched` says on replay."""
         self.cancel_requested = False
+        self.timed_out = False
+        """Whether the cancel that it got was its own time limit."""
+        self._children: dict[str, None] = {}
+        """Keys of children that have not ended, in the order of their start: a cancel reaches them all."""
+        self._went: dict[str, bool] = {}
+        """Which way it went at each patch."""
         self._random: random.Random | None = None
         self._spun: Spin | None = None
         self._at_us = beginning.started_us
         self._issued: dict[str, Command] = {}
         self._candidates: list[tuple[int, str]] = []
+
+    @property
+    def run_id(self) -> str:
+        """The run's public id."""
+        return self.beginning.run_id
+
+    @property
+    def now_us(self) -> int:
+        """The time it is for the body."""
+        return self.loop.now_us
 
     # -- driving
 
@@ -180,6 +201,9 @@ class Instance:
         except Spin as error:
             self._spun, self._issued = error, {}
             return []
+        if kind is CancelRequested:  # a parent's cancel reaches all its children, awaited or not (CONTRACT section 7)
+            canceled += [ChildCancelRequested(child=key) for key in self._children]
+            self._children.clear()
         commands, self._issued = self._issued, {}
         # Cancels refer to earlier groups, so they come first: what follows them may have to wait for them to unwind.
         return [*canceled, *commands.values()] if canceled else list(commands.values())
@@ -190,7 +214,10 @@ class Instance:
             return []
         carried = self.carry.outcomes[key]
         self.loop.now_us = max(self.loop.now_us, carried.at_us)
-        self._take[type(carried.input)](self, carried.input)
+        record = carried.input
+        if isinstance(record, EventReceived):
+            record = EventReceived(waits=(key,), event=record.event)  # others that it woke then may not wait now
+        self._take[type(record)](self, record)
         return self._collect(self.loop.drive())
 
     def _step_succeeded(self, record: StepSucceeded) -> None:
@@ -204,16 +231,56 @@ class Instance:
             raise Undecodable(f"the recorded result of step {record.step}: {error}") from error
         self.loop.resolve(record.step, value)
 
+    def _child_succeeded(self, record: ChildSucceeded) -> None:
+        future = self.loop.pending.get(record.child)
+        self._children.pop(record.child, None)
+        if future is None:
+            return
+        call: ChildCall = future.command
+        try:
+            value = call.workflow.decode_result(record.output)
+        except ValueError as error:
+            raise Undecodable(f"the recorded result of child {record.child}: {error}") from error
+        self.loop.resolve(record.child, value)
+
+    def _child_failed(self, record: ChildFailed | ChildCanceled) -> None:
+        future = self.loop.pending.get(record.child)
+        self._children.pop(record.child, None)
+        if future is not None:
+            call: ChildCall = future.command
+            run_id = call.workflow.run_id or derived_id(self.run_id, record.child)
+            status, error = ("FAILED", record.error) if isinstance(record, ChildFailed) else ("CANCELED", None)
+            self.loop.reject(record.child, ChildError(run_id, status, error))
+
+    def _event_received(self, record: EventReceived) -> None:
+        for key in record.waits:
+            self.loop.resolve(key, decode_event(record.event))
+
+    def _signal_received(self, record: SignalReceived) -> None:
+        future = self.loop.pending.get(record.wait)
+        if future is None:
+            return
+        call: SignalWait = future.command
+        try:
+            self.loop.resolve(record.wait, call.value(record))
+        except NonRetriableError as error:
+            self.loop.reject(record.wait, error)
+
     def _step_failed(self, record: StepFailed) -> None:
         kind = WorkerLost if record.lost else StepError
         self.loop.reject(record.step, kind(record.name, record.error, record.attempt + 1))
 
     def _timer_fired(self, record: TimerFired) -> None:
-        self.loop.fire(record.timer)
+        if not self.loop.fire(record.timer):
+            self.loop.resolve(record.timer, None)  # the deadline of a wait
 
-    def _cancel(self, _record: CancelRequested) -> None:
-        self.cancel_requested = True
-        self.loop.cancel_root("the run was canceled")
+    def _cancel(self, record: CancelRequested) -> None:
+        if record.reason == "timeout":
+            self.timed_out = True
+            self.loop.cancel_root("the run's time was up")
+        else:
+            self.cancel_requested = True
+            self.loop.cancel_root("the run was canceled")
 
     def _start(self, record: RunStarted | BodyStarted) -> None:
         if isinstance(record, BodyStarted):
@@ -227,6 +294,11 @@ class Instance:
         StepSucceeded: _step_succeeded,
         StepFailed: _step_failed,
         TimerFired: _timer_fired,
+        EventReceived: _event_received,
+        SignalReceived: _signal_received,
+        ChildSucceeded: _child_succeeded,
+        ChildFailed: _child_failed,
+        ChildCanceled: _child_failed,
         CancelRequested: _cancel,
         RunStarted: _start,
         BodyStarted: _start,
@@ -241,31 +313,21 @@ class Instance:
     def _collect(self, issued: list[Any]) -> list[Command]:
         """Turn the loop's commands into records; return those that take earlier ones back."""
         canceled: list[Command] = []
-        starts, outcomes = self.carry.starts, self.carry.outcomes
+        outcomes = self.carry.outcomes
         for command in issued:
             if type(command) is CommandFuture:
                 key = command.key
-                call: StepCall = command.command
-                self._issued[key] = AttemptStarted(
-                    step=key,
-                    name=call.step.name,
-                    attempt=0,
-                    start=starts.get((key, 0), 0) if starts else 0,
-                    input=Raw(call.arguments.raw),
-                    digest=call.arguments.digest,
-                    line=call.line,
-                )
+                call: Call = command.command
+                self._issued[key] = call.record(key, self)
+                if type(call) is ChildCall:
+                    self._children[key] = None
             elif type(command) is TimerHandle:
                 key = command.key
-                delay = command.delay_us / SECOND_US
-                before = self.carry.timers.get(key)
                 if self.beginning.created.test:
-                    command.due_us = self.loop.now_us
-                elif before is not None and before.delay == delay:
-                    command.due_us = max(command.due_us, to_us(before.due_at))  # under way when the body failed
+                    command.due_us = self.loop.now_us  # sleeps do not wait in test mode
                 else:
-                    # What is carried over is replayed at its old times; what is new counts from now.
-                    command.due_us = max(command.due_us, self._at_us + command.delay_us)
+                    command.due_us = self.deadline_us(key, command.delay_us, command.due_us)
+                delay = command.delay_us / SECOND_US
                 self._issued[key] = TimerSet(timer=key, delay=delay, due_at=from_us(command.due_us))
             else:
                 self._take_back(command, canceled)
@@ -274,12 +336,29 @@ class Instance:
                 heappush(self._candidates, (outcomes[key].seq, key))
         return canceled
 
+    def deadline_us(self, key: str, delay_us: int, due_us: int = 0) -> int:
+        """When a delay is over that is asked for now, in engine time; not before `due_us`.
+
+        What was under way when the body before failed keeps its due time.
+        """
+        before, delay = self.carry.deadlines.get(key), delay_us / SECOND_US
+        if isinstance(before, TimerSet):
+            if before.delay == delay:
+                return max(due_us, to_us(before.due_at))
+        elif before is not None and before.until is not None and before.timeout == delay:
+            return max(due_us, to_us(before.until))
+        # What is carried over is replayed at its old times; what is new counts from now.
+        return max(due_us, self._at_us + delay_us)
+
     def _take_back(self, command: Canceled, canceled: list[Command]) -> None:
         what = command.what
+        if isinstance(what, CommandFuture):
+            self._children.pop(what.key, None)
         if self._issued.pop(what.key, None) is not None:
             return  # asked for and taken back within one activation: it never happened
         if isinstance(what, CommandFuture):
-            canceled.append(StepCanceled(step=what.key, name=what.command.step.name))
+            call: Call = what.command
+            canceled.append(call.taken_back(what.key))
         else:
             canceled.append(TimerCanceled(timer=what.key))
 
@@ -302,6 +381,11 @@ class Instance:
         failed = self.carry.failed
         return None if failed is None else StepError(self.runnable.name, failed.error, failed.attempt + 1)
 
+    def take_notes(self) -> list[Published]:
+        """What was published since the last call."""
+        notes, self.notes = self.notes, []
+        return notes
+
     def take_lines(self) -> list[LogLine]:
         """What was logged since the last call."""
         lines, self.lines = self.lines, []
@@ -317,8 +401,77 @@ class Instance:
         """A step called in the body: a durable one."""
         frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]  # documented; inspect's way costs 30 times more
         # That is the line that awaits the step: behind us and behind Step.__call__.
-        call = StepCall(step, step.signature.bind(args, kwargs), _place(frame))
+        call = StepCall(step, step.signature.bind(args, kwargs), place_of(frame))
         return await self.loop.call(step.name, call, step.key)
+
+    async def call_child(self, workflow: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A workflow called in the body: a child run, awaited."""
+        return await self.start_child(workflow, args, kwargs, place_of(sys._getframe(2)))  # pyright: ignore[reportPrivateUsage]  # as above
+
+    def start_child(
+        self, workflow: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], line: str = ""
+    ) -> CommandFuture:
+        """Start a child run: the future of its outcome, whose `key` is the child's."""
+        if not self.runnable.knows(workflow.name, workflow.version):
+            raise NonRetriableError(
+                f"workflow {workflow.name!r} version {workflow.version} is not registered with the engine, so nothing "
+                f"would run it as a child: pass it in Engine(workflows=[…]) beside {self.runnable.name!r}"
+            )
+        return self.loop.call(workflow.name, ChildCall(workflow, workflow.signature.bind_input(args, kwargs), line))
+
+    def cancel_child(self, key: str) -> bool:
+        """Ask for a child to be canceled. False when it has ended, or was asked before."""
+        if key not in self._children:
+            return False
+        del self._children[key]
+        self._issued[f"{key} canceled"] = ChildCancelRequested(child=key)
+        return True
+
+    def send(self, events: tuple[Event[Any], ...]) -> list[str]:
+        """Send events once, whatever the number of replays: their ids."""
+        key = self._key("send")
+        now = from_us(self.loop.now_us)
+        complete = [
+            replace(event, id=event.id or derived_id(self.run_id, f"{key}:{index}"), ts=event.ts or now)
+            for index, event in enumerate(events)
+        ]
+        if complete and key not in self.carry.said:
+            raw = b"[" + b",".join(map(event_content, complete)) + b"]"
+            self._issued[key] = EventSent(send=key, events=Raw(raw), digest=digest(raw))
+        return [event.id for event in complete]
+
+    def signal(self, run_id: str, name: str, data: Any) -> None:
+        """Send a signal to another run, once."""
+        key = self._key("tell")
+        if key not in self.carry.said:
+            raw = encode(data)
+            self._issued[key] = SignalSent(send=key, run=run_id, signal=name, data=Raw(raw), digest=digest(raw))
+
+    def publish(self, topic: str, data: Any) -> None:
+        """Tell those who follow the run, once."""
+        key = self._key("message")
+        raw = encode(data)
+        if not self.replaying and key not in self.carry.said:
+            self.notes.append(Published(message=key, topic=topic, data=Raw(raw)))
+
+    def _key(self, kind: str) -> str:
+        if self.loop.evicted:
+            raise Evicted(f"{kind} was called by a run's code that is being thrown away")
+        return self.loop.next_key(kind)
+
+    def patched(self, patch: str) -> bool:
+        """Whether the body goes the new way: it does where it comes to it first, and on each replay of that."""
+        went = self._went.get(patch)
+        if went is None:
+            went = self._went[patch] = patch in self.patches or not self.replaying
+            if went:
+                self.mark_patch(patch)
+        return went
+
+    def mark_patch(self, patch: str) -> None:
+        """Record that the body goes the new way."""
+        if patch not in self.carry.patches and not self.loop.evicted:
+            self._issued[f"patch {patch}"] = PatchMarked(patch=patch)
 
     def random(self) -> random.Random:
         """Randomness that every replay of the run repeats."""

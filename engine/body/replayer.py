@@ -4,16 +4,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from durably.engine.body.instance import Beginning
+from durably.engine.body.matching import Kind
 from durably.engine.body.replay import replay
 from durably.engine.declare.definitions import Step, Workflow
-from durably.engine.declare.registry import Registry
+from durably.engine.declare.registry import Registered, Registry
 from durably.engine.errors import NondeterminismError
-from durably.engine.log.grammar import parse
+from durably.engine.log.grammar import Log, parse
 from durably.engine.log.history import History
 from durably.engine.log.records import RunStarted
 from durably.engine.retries.retry import RetryPolicy
 
-__all__ = ["Replayer"]
+__all__ = ["Replayer", "beginning_of", "unknown_workflow"]
 
 
 class Replayer:
@@ -29,18 +30,10 @@ class Replayer:
         code does something else than the history says, and `BadHistory` when the history is none.
         """
         log = parse(history.entries())
-        name, version = log.created.workflow, log.created.version
-        registered = self._registry.get(name, version)
-        if registered is None:
-            known = ", ".join(f"{each.name} version {each.version}" for each in self._registry.all()) or "none"
-            raise NondeterminismError(
-                f"the history is of workflow {name!r} version {version}, which is not among those given: {known}"
-            )
+        registered = self.workflow_of(log)
         if not log.incarnations:
             return
-        first = log.incarnations[0].groups[0]
-        assert isinstance(first.input, RunStarted)
-        beginning = Beginning(str(history.run.get("id", "")), log.created, first.input, first.at_us)
+        beginning = beginning_of(str(history.run.get("id", "")), log)
         for incarnation in log.incarnations:
             steps = replay(registered, beginning, incarnation)
             while True:
@@ -49,3 +42,29 @@ class Replayer:
                 except StopIteration as done:
                     done.value.evict()
                     break
+
+    def workflow_of(self, log: Log) -> Registered:
+        """The workflow that the log is of. Raises `NondeterminismError` if it is not among those given."""
+        name, version = log.created.workflow, log.created.version
+        registered = self._registry.get(name, version)
+        if registered is None:
+            raise unknown_workflow(name, version, self._registry)
+        return registered
+
+
+def unknown_workflow(name: str, version: int, registry: Registry) -> NondeterminismError:
+    """What to say of a run whose workflow is not there."""
+    kind: Kind = "unknown workflow"
+    known = ", ".join(f"{each.name} version {each.version}" for each in registry.all()) or "none"
+    message = (
+        f"the history is of workflow {name!r} version {version}, which is not among those given: {known}. "
+        "Keep it registered until its last run has ended. See docs/nondeterminism.md#unknown-workflow"
+    )
+    return NondeterminismError(message, kind)
+
+
+def beginning_of(run_id: str, log: Log) -> Beginning:
+    """What every incarnation of a run that has begun begins with."""
+    first = log.incarnations[0].groups[0]
+    assert isinstance(first.input, RunStarted)
+    return Beginning(run_id, log.created, log.created_us, first.input, first.at_us)

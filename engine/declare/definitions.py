@@ -35,7 +35,7 @@ from durably.engine.declare.options import (
     to_triggers,
 )
 from durably.engine.declare.signature import Signature
-from durably.engine.errors import DurablyError, NotBuilt
+from durably.engine.errors import DurablyError
 from durably.engine.loop.run_loop import RunLoop
 from durably.engine.retries.retry import RetryPolicy
 from durably.engine.values.codec import Decode, decoder_for
@@ -267,6 +267,8 @@ class Workflow(Definition[P, R]):
         self.run_id: str | None = None
         self.test = False
         self.environment: str | None = None
+        self.delay: float | None = None
+        """Seconds from the creation of a run to its start."""
 
     def options(
         self,
@@ -277,18 +279,20 @@ class Workflow(Definition[P, R]):
         delay: Duration | None = None,
         environment: str | None = None,
     ) -> "Workflow[P, R]":
-        """This workflow with options for one run: its id, test mode, another timeout or environment."""
-        refuse_unbuilt("Workflow.options", delay=delay)
+        """This workflow with options for one run: its id, test mode, another timeout or environment, a later start."""
         return self._with(
             run_id=run_id,
             test=test,
             timeout=self.timeout if timeout is None else to_seconds(timeout, "timeout"),
             environment=environment,
+            delay=None if delay is None else to_seconds(delay, "delay"),
         )
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: ARG002 - for its type
-        if isinstance(asyncio.get_running_loop(), RunLoop):
-            raise NotBuilt("calling a workflow in a workflow, as a child run,")
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, RunLoop):
+            result: R = await loop.owner.call_child(self, args, kwargs)  # finds the caller's line two frames up
+            return result
         fn = self.fn.__name__
         raise DurablyError(
             f"workflow {self.name!r} was called where no run is active: start a run with "

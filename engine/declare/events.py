@@ -1,15 +1,16 @@
 """Events, what they trigger, and how one is matched with the other. Nothing here reads a clock or a store."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, final
 from typing import TypeVar as PlainTypeVar
 
 from typing_extensions import TypeVar
 
-from durably.engine.errors import NotBuilt
+from durably.engine.declare.where import Where
 from durably.engine.values.durations import Duration, to_seconds
 
 __all__ = ["MAX_EVENT_NAME", "Cron", "Event", "Signal", "Trigger", "TriggerIndex", "Triggered", "matches"]
@@ -90,7 +91,12 @@ class Signal(Generic[D]):
 class Trigger:
     """Which events start runs: those of a name or, with a trailing `*` after a `/` or a `.`, of a beginning.
 
-    `app/user.*` is every event of a user, `app/*` every event of the app.
+    `app/user.*` is every event of a user, `app/*` every event of the app. `where` is a condition on `event` in CEL,
+    `event.data.amount > 100`; `Where` says what it can use.
+
+    Raises:
+        ValueError: the name is empty, too long or has a `*` in a wrong place, or `where` does not compile.
+        ModuleNotFoundError: `where` needs `pip install 'durably[cel]'`.
     """
 
     name: str
@@ -104,8 +110,15 @@ class Trigger:
                 f"trigger {self.name!r} has a * in a place where it matches nothing; "
                 "it may only be the last character, after a / or a ."
             )
-        if self.where is not None:
-            raise NotBuilt("Trigger(where=…)")
+        self._condition()
+
+    def wants(self, event: Callable[[], Mapping[str, Any]]) -> bool:
+        """Whether an event whose name matches is one it asks for. `event` gives it as decoded from JSON, if needed."""
+        condition = self._condition()
+        return condition is None or condition.holds(event())
+
+    def _condition(self) -> Where | None:
+        return None if self.where is None else Where(self.where, ("event",))  # compiled once, and kept there
 
 
 @final
@@ -176,25 +189,34 @@ class TriggerIndex(Generic[T]):
     def __init__(self, definitions: Iterable[T]) -> None:
         self._by_name: defaultdict[str, list[T]] = defaultdict(list)
         self._by_prefix: defaultdict[str, list[T]] = defaultdict(list)
+        self._conditional = False
         for definition in definitions:
             for trigger in definition.triggers:
+                self._conditional |= trigger.where is not None
                 prefix = _prefix(trigger.name)
                 if prefix is None:
                     self._by_name[trigger.name].append(definition)
                 else:
                     self._by_prefix[prefix].append(definition)
 
-    def matching(self, name: str) -> list[T]:
+    def matching(self, name: str, event: Callable[[], Mapping[str, Any]]) -> list[T]:
         """What an event of that name starts, sorted by name: each once, however many of its triggers match.
 
-        Of two versions that match the higher one starts (DESIGN section 5).
+        Of two versions that match by name the higher one starts (DESIGN section 5). It alone decides: what its
+        conditions turn away, the lower one does not get.
+
+        `event` gives the event as decoded from JSON; it is called once at most, and only if a condition asks.
         """
         highest: dict[str, T] = {}
         for definition in self._candidates(name):
             other = highest.get(definition.name)
             if other is None or definition.version > other.version:
                 highest[definition.name] = definition
-        return [highest[workflow] for workflow in sorted(highest)]
+        found = [highest[workflow] for workflow in sorted(highest)]
+        if not self._conditional:
+            return found
+        once = cache(event)
+        return [each for each in found if any(matches(t.name, name) and t.wants(once) for t in each.triggers)]
 
     def _candidates(self, name: str) -> Iterator[T]:
         yield from self._by_name.get(name, ())

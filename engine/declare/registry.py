@@ -1,12 +1,12 @@
 """The workflows an engine runs, by name and version, and what each needs to be run."""
 
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.declare.events import Event, TriggerIndex
 from durably.engine.declare.fingerprint import fingerprint
-from durably.engine.errors import DurablyError, NotBuilt
+from durably.engine.errors import DurablyError
 from durably.engine.log.records import RunCreated
 from durably.engine.retries.retry import RetryPolicy
 
@@ -26,8 +26,10 @@ class Registered:
         "definition",
         "fn",
         "name",
+        "registry",
         "retry",
         "signature",
+        "timeout",
         "triggers",
         "version",
     )
@@ -39,15 +41,26 @@ class Registered:
         self.triggers = definition.triggers
         self.fn = definition.fn
         self.signature = definition.signature
+        self.timeout = definition.timeout if isinstance(definition, Workflow) else None
+        """Seconds that a whole run may take; a step's limit is that of an attempt."""
+        self.registry: Registry | None = None
         definition.signature.check()
         self.code = fingerprint(definition.fn)
-        if isinstance(definition, Workflow) and definition.timeout is not None:
-            raise NotBuilt("@workflow(timeout=…)")
         is_step = isinstance(definition, Step)
         # The implicit workflow around a step has nothing of its own to retry.
         self.retry = RetryPolicy.NEVER if is_step else definition.policy(default)
         self._default = default
         self._inherited = default if is_step else self.retry
+
+    def knows(self, name: str, version: int) -> bool:
+        """Whether a workflow that the body calls is registered with the same engine."""
+        return self.registry is not None and self.registry.get(name, version) is not None
+
+    @property
+    def newest(self) -> int:
+        """The version that a new run of this workflow starts with."""
+        newest = None if self.registry is None else self.registry.newest(self.name)
+        return self.version if newest is None else newest.version
 
     def step_policy(self, step: Step[..., Any]) -> RetryPolicy:
         """The policy of a step that is called in this workflow."""
@@ -79,6 +92,7 @@ class Registry:
                     f"two workflows are called {registered.name!r} in version {registered.version}: "
                     "rename one, or give the newer one a higher version="
                 )
+            registered.registry = self
             self._known[key] = registered
         self._triggers = TriggerIndex(self._known.values())
 
@@ -91,9 +105,9 @@ class Registry:
         versions = [version for known, version in self._known if known == name]
         return self._known[name, max(versions)] if versions else None
 
-    def matching(self, event: str) -> list[Registered]:
-        """The workflows that an event of that name starts."""
-        return self._triggers.matching(event)
+    def matching(self, name: str, event: Callable[[], Mapping[str, Any]]) -> list[Registered]:
+        """The workflows that an event starts. `event` gives it as decoded from JSON, if a condition asks."""
+        return self._triggers.matching(name, event)
 
     def all(self) -> list[Registered]:
         """Every workflow in every version, by name and version."""

@@ -1,7 +1,7 @@
 """The engine's parts put together: who loads, drives, wakes and stores, and how they start and stop."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from typing import Any, ParamSpec
 
@@ -10,6 +10,7 @@ import structlog
 from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.declare.registry import Registry
 from durably.engine.errors import NondeterminismError, StoreError
+from durably.engine.execution.arrivals import Arrivals
 from durably.engine.execution.attempt import Attempt, Perform
 from durably.engine.execution.background import Background
 from durably.engine.execution.executor import Executor
@@ -18,10 +19,12 @@ from durably.engine.execution.inbox import OutcomeItem, encode_item
 from durably.engine.execution.journal import Journal
 from durably.engine.execution.live import LiveRun
 from durably.engine.execution.loader import Loader, Runs
+from durably.engine.execution.outbox import Outbox
 from durably.engine.execution.outcomes import Outcome
 from durably.engine.execution.pump import Pump
 from durably.engine.execution.recovery import feed_inbox, resume
 from durably.engine.execution.settings import Settings
+from durably.engine.execution.waits import Waits
 from durably.engine.log.records import (
     AttemptFailed,
     AttemptLost,
@@ -95,15 +98,18 @@ class Core:
         )
         self.timers = Timers(clock, self._watched(self.wake), store.due_runs, self.background)
         self.starting: Pump[LiveRun] = Pump(clock, self._watched(self._start))
+        self.arrivals = Arrivals(store, self.registry, clock, randomness, settings.environment)
         self.executor = Executor(
             settings,
             clock,
             randomness,
             self.journal,
+            Outbox(store, self.arrivals, begin=self.begin, look=self._look),
             resources=resources,
             perform=perform,
             when_loaded=self.loader.when_loaded,
             arm=self._arm,
+            expire=self._expire,
             rest=self.runs.rest,
             forget=self._forget,
             block=self.loader.block,
@@ -111,6 +117,7 @@ class Core:
             watched=self._watched,
         )
         self.followers = Followers(store, self.journal, self.executor.observers)
+        self.waits = Waits(store, self.executor, self.background, self.loader.when_loaded)
         self._recovering = False
         self._concerned: set[LiveRun] = set()
 
@@ -122,6 +129,7 @@ class Core:
         try:
             await refuse_unreadable(self.store)
             await self._register()
+            await self.arrivals.open()
         except BaseException:
             await self.store.close()
             raise
@@ -133,7 +141,7 @@ class Core:
         await self.store.register_triggers(
             [(each.name, each.version) for each in known],
             [
-                TriggerRow(each.name, each.version, trigger.name, self.settings.environment)
+                TriggerRow(each.name, each.version, trigger.name, self.settings.environment, trigger.where or "")
                 for each in known
                 for trigger in each.definition.triggers
             ],
@@ -225,13 +233,12 @@ class Core:
                 for row in rows:
                     if self.runs.get(row.run) is not None:
                         continue  # begun since this engine opened
-                    if row.phase in WAITING_PHASES and row.due_us is not None and row.due_us > now_us:
-                        self.timers.set(row.run, row.due_us)
-                    else:
+                    if row.phase not in WAITING_PHASES or (row.due_us is not None and row.due_us <= now_us):
                         self.loader.request_number(row.run)
+                    elif row.due_us is not None:
+                        self.timers.set(row.run, row.due_us)
                 after = rows[-1].run
-            for number in await self.store.inbox_runs():
-                await self.look_into_inbox(number)
+            await self.look_into_inbox(await self.store.inbox_runs())
         finally:
             self._recovering = False
 
@@ -251,12 +258,18 @@ class Core:
         run.state = RunState()
         run.state.apply(created, row.created_us)
         run.registered = self.registry.get(row.workflow, row.version)
-        self.starting.add(run)
+        if run.state.start_us is None:
+            self.starting.add(run)
+        else:
+            self._arm(run)
 
     def _start(self, run: LiveRun) -> None:
         if self.draining or run.state is None or run.state.started_us is not None or run.state.ended:
             return
-        assert run.registered is not None, "only registered workflows are triggered"
+        if run.registered is None:  # a child, of a workflow that was registered when its parent asked for it
+            run.drop()
+            self.loader.request(run)  # which says so
+            return
         self.executor.start(run, run.registered)
 
     def _arm(self, run: LiveRun) -> None:
@@ -271,16 +284,37 @@ class Core:
         self.executor.finish(run, record)
 
     def _resume(self, run: LiveRun, items: list[InboxRow]) -> None:
-        resume(run, items, self.executor)
+        resume(run, items, self.executor, self.waits.look_back)
 
-    async def look_into_inbox(self, number: int) -> None:
-        """Something was put into this run's inbox."""
-        run = self.runs.get(number)
-        if run is None or run.state is None:
-            self.loader.request_number(number)  # which reads the inbox too
-            return
-        items = await self.store.inbox([number])
-        self.loader.when_loaded(run, partial(feed_inbox, run, items, self.executor))
+    async def look_into_inbox(self, numbers: Sequence[int]) -> None:
+        """Something was put into the inboxes of these runs."""
+        loaded: list[LiveRun] = []
+        for number in numbers:
+            run = self.runs.get(number)
+            if run is None or run.state is None:
+                self.loader.request_number(number)  # which reads the inbox too
+            else:
+                loaded.append(run)
+        items: dict[int, list[InboxRow]] = {}
+        for item in await self.store.inbox([run.number for run in loaded]):
+            items.setdefault(item.run, []).append(item)
+        for run in loaded:
+            self._feed_later(run, items.get(run.number, []))
+
+    def _feed_later(self, run: LiveRun, items: list[InboxRow]) -> None:
+        self.loader.when_loaded(run, partial(feed_inbox, run, items, self.executor, self.waits.look_back))
+
+    def _look(self, numbers: Sequence[int]) -> None:
+        self.background.spawn(self.look_into_inbox(numbers), "inbox")
+
+    def _expire(self, run: LiveRun, key: str) -> None:
+        self.background.spawn(self._expire_wait(run, key), "deadline")
+
+    async def _expire_wait(self, run: LiveRun, key: str) -> None:
+        """A wait's deadline has come: the inbox is looked at first (DESIGN section 3)."""
+        await self.look_into_inbox([run.number])
+        await self.waits.settled(run)
+        self.loader.when_loaded(run, partial(self.waits.expire, run, key))
 
     # -- runs whose code does not fit
 
@@ -313,7 +347,7 @@ class Core:
     def _lost(self, operations: list[Append]) -> None:
         """Nobody knows what became of these: forget what was built on them, keep what cannot be rebuilt."""
         for operation in operations:
-            run, records, _ = operation.after
+            run, records, *_ = operation.after
             run.unsaved -= 1
             outcome = [each for each in records if isinstance(each, AttemptFailed | StepSucceeded | StepFailed)]
             for record in records:
@@ -359,6 +393,7 @@ class Core:
             for arrival in operation.events:
                 for row, _ in arrival.runs:
                     self.loader.request_number(row.run)
+            await self.look_into_inbox(await self.store.inbox_runs())
 
     async def _settle_creation(self, run: LiveRun) -> None:
         """Tell who created a run whether that happened, now that the store knows."""

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 import structlog
 
 from durably.engine.body.context import LogLine
-from durably.engine.body.ending import conclude
+from durably.engine.body.ending import conclude, timed_out
 from durably.engine.body.instance import Beginning, Instance, Undecodable
 from durably.engine.body.replay import undecodable
 from durably.engine.declare.definitions import Step
@@ -22,8 +22,10 @@ from durably.engine.declare.registry import Registered
 from durably.engine.errors import DurablyError, NonRetriableError, RunConflict, StepError
 from durably.engine.execution.admission import Admission
 from durably.engine.execution.attempt import Attempt, Attempts, Ended, Perform
+from durably.engine.execution.inbox import claim
 from durably.engine.execution.journal import Journal
 from durably.engine.execution.live import LiveRun
+from durably.engine.execution.outbox import REACHING, Outbox, Parcel
 from durably.engine.execution.outcomes import Outcome, failure, success
 from durably.engine.execution.settings import Settings
 from durably.engine.log.grammar import Carry
@@ -34,11 +36,13 @@ from durably.engine.log.records import (
     BodyFailed,
     BodyStarted,
     CancelRequested,
+    ChildCancelRequested,
     Command,
     End,
     Input,
     Record,
     RunCanceled,
+    RunContinued,
     RunCreated,
     RunFailed,
     RunStarted,
@@ -52,14 +56,14 @@ from durably.engine.log.state import RunState
 from durably.engine.log.versions import ANYIO, ENGINE, PYTHON
 from durably.engine.retries.failures import unreadable_retry_after
 from durably.engine.retries.retry import RetryPolicy
-from durably.store import Append, LogRow, Result, RunRow
+from durably.store import Append, LogRow, Result, RunRow, Written
 from durably.store.runtime import SECOND_US, Clock, Randomness
 
 __all__ = ["Executor"]
 
 log = structlog.get_logger("durably")
 
-Appended: TypeAlias = tuple[LiveRun, Sequence[Record], Sequence[LogLine]]
+Appended: TypeAlias = tuple[LiveRun, Sequence[Record], Sequence[LogLine], Parcel | None]
 """What an append leaves for after its commit."""
 new_row = tuple.__new__
 """Makes a named tuple in a quarter of the time: two for each step."""
@@ -72,8 +76,9 @@ class Executor:
     """Drives loaded runs. Who loads them, and what makes them go on, is other modules' business.
 
     They are handed in: `when_loaded` runs an action once a run is in memory, `arm` wakes a run when its next timer is
-    due, `rest` says that a run waits, `forget` that it is done with, `block` that its code does not fit, `shelve` keeps
-    outcomes of a blocked run, and `watched` stops the engine when a callback fails.
+    due, `expire` ends a wait whose deadline has come, `rest` says that a run waits, `forget` that it is done with,
+    `block` that its code does not fit, `shelve` keeps outcomes of a blocked run, and `watched` stops the engine when a
+    callback fails.
     """
 
     def __init__(
@@ -82,11 +87,13 @@ class Executor:
         clock: Clock,
         randomness: Randomness,
         journal: Journal,
+        outbox: Outbox,
         *,
         resources: Mapping[type[Any], Any],
         perform: Perform | None,
         when_loaded: Callable[[LiveRun, Callable[[], None]], None],
         arm: Callable[[LiveRun], None],
+        expire: Callable[[LiveRun, str], None],
         rest: Callable[[LiveRun], None],
         forget: Callable[[LiveRun], None],
         block: Callable[[LiveRun, DurablyError], None],
@@ -97,8 +104,10 @@ class Executor:
         self.clock = clock
         self.randomness = randomness
         self.journal = journal
+        self.outbox = outbox
         self.when_loaded = when_loaded
         self.arm = arm
+        self.expire = expire
         self.rest = rest
         self.forget = forget
         self.block = block
@@ -119,12 +128,17 @@ class Executor:
         now_us = row.created_us
         state = run.state = RunState()
         started = self._started(registered)
-        beginning = Beginning(run.id, created, started, now_us)
+        beginning = Beginning(run.id, created, now_us, started, now_us)
         self._new_body(run, registered, beginning, Carry())
         # The instance is fed with the state that run.created leaves behind, so that record comes first.
         before = [created]
         self.activate(run, started, before=before, created=row, now_us=now_us)
         assert state.created is created
+
+    def create_delayed(self, run: LiveRun, created: RunCreated, registered: Registered, row: RunRow) -> None:
+        """Create a run whose body starts later."""
+        run.state, run.registered = RunState(), registered
+        self.append(run, row.created_us, [created], created=row)
 
     def start(self, run: LiveRun, registered: Registered) -> None:
         """The first activation of a run that was created in an earlier commit."""
@@ -132,7 +146,7 @@ class Executor:
         assert state.created is not None
         started = self._started(registered)
         now_us = self.stamp(state)
-        self._new_body(run, registered, Beginning(run.id, state.created, started, now_us), Carry())
+        self._new_body(run, registered, Beginning(run.id, state.created, state.created_us, started, now_us), Carry())
         self.activate(run, started, now_us=now_us)
 
     def start_again(self, run: LiveRun) -> None:
@@ -180,8 +194,10 @@ class Executor:
         elif too_long(state.seq + len(commands), run.size):
             commands[:] = [history_too_long(state.seq, run.size)]
         self._admit(run, commands)
-        lines = instance.take_lines()
-        self.append(run, at_us, [*before, record, *commands], created=created, taken=taken, lines=lines)
+        records = [*before, record, *instance.take_notes(), *commands]
+        self.append(run, at_us, records, created=created, taken=taken, lines=instance.take_lines())
+        if run.kept:
+            self.offer(run)
 
     def _admit(self, run: LiveRun, commands: list[Command]) -> None:
         """Let steps in that may start now; write down the others as scheduled."""
@@ -218,7 +234,11 @@ class Executor:
         """Add records to the run's state and, on their way to the store, to its log."""
         state, number = self._state(run), run.number
         rows: list[LogRow] = []
+        parcel: Parcel | None = None
         for record in records:
+            if type(record) in REACHING:
+                parcel = parcel or Parcel()
+                self.outbox.pack(parcel, run.id, state, record, at_us)
             state.apply(record, at_us)
             body = encode_record(record)
             run.size += len(body)
@@ -229,16 +249,19 @@ class Executor:
             run.shown = shown
             change = state.change()
         run.unsaved += 1
-        self.journal.add(Append(number, rows, created, change, taken, (run, records, lines)))
+        append = Append(number, rows, created, change, taken, after=(run, records, lines, parcel))
+        if parcel is not None:
+            self.outbox.attach(parcel, append)
+        self.journal.add(append)
 
     # -- effects, in the order of the log
 
     def committed(self, operation: Append, result: Result) -> None:
         """Act on a group that is durable now."""
         after: Appended = operation.after
-        run, records, lines = after
+        run, records, lines, parcel = after
         run.unsaved -= 1
-        if result is not None:
+        if result is not None and not isinstance(result, Written):
             self._refused(run, result)
             return
         if run.stored is not None:
@@ -251,6 +274,8 @@ class Executor:
             effect = self._effects.get(type(record))
             if effect is not None:
                 effect(self, run, record)
+        if parcel is not None and result is not None:
+            self.outbox.delivered(parcel, result)
         if self.observers:
             self._show(run, records)
         if run.state is not None and run.state.finished_us is None:
@@ -309,6 +334,8 @@ class Executor:
         for waiter in self.waiters.get(run.number, ()):
             if not waiter.done():
                 waiter.set_result(record)
+        for attempt in run.attempts.values():  # of a run that was ended while its code went on
+            self.attempts.interrupt(attempt)
         self.forget(run)
 
     # -- attempts
@@ -392,6 +419,23 @@ class Executor:
         record = AttemptStarted(step=key, name=step.name, attempt=number, start=start)
         self.append(run, self.stamp(state), [record])
 
+    # -- what others send
+
+    def offer(self, run: LiveRun) -> None:
+        """Feed a loaded run what lies in its inbox and is for it now; the rest is kept, or no use any more."""
+        for number, item in list(run.kept.items()):
+            instance = run.instance
+            if instance is None or not run.is_open or run.blocked or number not in run.kept:
+                return
+            claimed = claim(item, self._state(run), instance.loop.pending)
+            if claimed is True:
+                continue
+            del run.kept[number]
+            if claimed is False:
+                self.append(run, self.stamp(self._state(run)), (), taken=(number,))
+            else:
+                self.activate(run, claimed, taken=(number,))
+
     # -- time and cancel
 
     def wake(self, run: LiveRun) -> None:
@@ -401,12 +445,31 @@ class Executor:
             if due is None:
                 self.arm(run)
                 return
-            if due.kind == "timer":
-                self.activate(run, TimerFired(timer=due.key))
-            elif due.kind == "step":
-                self.begin(run, due.key)
-            else:
-                self.start_again(run)
+            self._due[due.kind](self, run, due.key)
+
+    def _timer_due(self, run: LiveRun, key: str) -> None:
+        self.activate(run, TimerFired(timer=key))
+
+    def _wait_due(self, run: LiveRun, key: str) -> None:
+        self.expire(run, key)
+
+    def _body_due(self, run: LiveRun, _key: str) -> None:
+        self.start_again(run)
+
+    def _start_due(self, run: LiveRun, _key: str) -> None:
+        assert run.registered is not None
+        self.start(run, run.registered)
+
+    def _time_up(self, run: LiveRun, _key: str) -> None:
+        state = self._state(run)
+        if run.instance is not None and not run.instance.ended:
+            self.activate(run, CancelRequested(reason="timeout"))
+        else:
+            assert state.created is not None
+            self._end(run, [CancelRequested(reason="timeout")], timed_out(state.created.timeout))
+
+    def _stop(self, run: LiveRun, _key: str) -> None:
+        self._end(run, [], RunCanceled(stopped=True))
 
     def cancel(self, run: LiveRun, taken: tuple[int, ...]) -> None:
         """Feed a cancel to a loaded run; one without a body ends at once."""
@@ -416,7 +479,13 @@ class Executor:
         if run.instance is not None and not run.instance.ended:
             self.activate(run, CancelRequested(reason="requested"), taken=taken)
         else:
-            self.append(run, self.stamp(state), [CancelRequested(reason="requested"), RunCanceled()], taken=taken)
+            self._end(run, [CancelRequested(reason="requested")], RunCanceled(), taken)
+
+    def _end(self, run: LiveRun, before: list[Record], end: End, taken: tuple[int, ...] = ()) -> None:
+        """End a run without its code, and with it its children."""
+        state = self._state(run)
+        children = [ChildCancelRequested(child=key) for key, child in state.children.items() if not child.canceled]
+        self.append(run, self.stamp(state), [*before, *children, end], taken=taken)
 
     # -- small things
 
@@ -456,4 +525,14 @@ class Executor:
         RunSucceeded: finish,
         RunFailed: finish,
         RunCanceled: finish,
+        RunContinued: finish,
+    }
+    _due: ClassVar[dict[str, Callable[[Any, LiveRun, str], None]]] = {
+        "timer": _timer_due,
+        "wait": _wait_due,
+        "step": begin,
+        "body": _body_due,
+        "start": _start_due,
+        "timeout": _time_up,
+        "stop": _stop,
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from durably.engine.body.instance import Beginning, Instance
 from durably.engine.declare.registry import Registered
+from durably.engine.execution.inbox import ChildItem, EventItem, SignalItem
 from durably.engine.log.grammar import Carry
 from durably.engine.log.state import RunState
 
@@ -32,6 +33,7 @@ class LiveRun:
         "id",
         "instance",
         "interrupted",
+        "kept",
         "loading",
         "number",
         "outcomes",
@@ -74,6 +76,8 @@ class LiveRun:
         """Status, phase and due time as they were last written for lists."""
         self.blocked = False
         """Whether code and history do not fit: nothing starts, and outcomes go to the inbox (DESIGN rule 13)."""
+        self.kept: dict[int, EventItem | SignalItem | ChildItem] = {}
+        """What lies in its inbox, by item, and may be for it."""
         self.taken: list[int] = []
         """Inbox items that are on their way into the log."""
         self.size = 0
@@ -105,3 +109,4 @@ class LiveRun:
         if self.instance is not None:
             self.instance.evict()
         self.instance = self.state = self.beginning = self.shown = None
+        self.kept.clear()  # read again with the log

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import structlog
 
 from durably.engine.body.instance import Beginning
+from durably.engine.body.mismatch import BLOCKED
 from durably.engine.body.replay import replay
 from durably.engine.declare.registry import Registered, Registry
 from durably.engine.errors import DurablyError, NondeterminismError
@@ -14,7 +15,7 @@ from durably.engine.execution.background import Background
 from durably.engine.execution.live import LiveRun
 from durably.engine.execution.pump import SLICE_US
 from durably.engine.log.grammar import Carry, Entry, Incarnation, carry_over, parse
-from durably.engine.log.records import End, RunStarted, decode_end, decode_record
+from durably.engine.log.records import End, RunStarted, decode_end, decode_record, refuse_sealed
 from durably.engine.log.state import RunState, fold
 from durably.store import InboxRow, LogRow, Store
 from durably.store.runtime import Clock
@@ -101,7 +102,7 @@ def read_log(run_id: str, rows: Sequence[LogRow]) -> Loaded:
         return Loaded(state, None, None, None)
     first = incarnations[0].groups[0]
     assert isinstance(first.input, RunStarted)
-    beginning = Beginning(run_id, state.created, first.input, first.at_us)
+    beginning = Beginning(run_id, state.created, state.created_us, first.input, first.at_us)
     last = incarnations[-1]
     if last.ended:
         return Loaded(state, beginning, None, carry_over(incarnations, entries))
@@ -191,6 +192,8 @@ class Loader:
             loaded = read_log(run.id, rows)
             run.state, run.beginning, run.carry = loaded.state, loaded.beginning, loaded.carry
             run.size = sum(len(row.body) for row in rows)
+            for item in inbox:
+                refuse_sealed(item.body)
             if not run.state.ended:
                 run.registered = self._fitting(run.state)
                 if loaded.incarnation is not None:
@@ -233,5 +236,7 @@ class Loader:
         code = "" if run.registered is None else run.registered.code
         if not isinstance(error, NondeterminismError):
             error = NondeterminismError(str(error))
+        elif run.registered is not None:
+            error = NondeterminismError(f"{error}\n{BLOCKED}", error.kind)
         log.error("run.blocked", run_id=run.id, reason=str(error))
         self._block(run, code, error)

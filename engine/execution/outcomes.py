@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from durably.engine.body.instance import StepCall
+from durably.engine.body.calls import StepCall
 from durably.engine.log.records import AttemptFailed, StepFailed, StepSucceeded, from_us
 from durably.engine.retries.failures import describe, judge
 from durably.engine.retries.retry import GiveUp, RetryPolicy

@@ -1,12 +1,12 @@
 """Going on with a run that was just loaded: what is gone, what is fed, what starts again (DESIGN rules 8, 12)."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from durably.engine.errors import ErrorInfo, WorkerLost, qualified_names
 from durably.engine.execution.admission import SUSPECT_AFTER
 from durably.engine.execution.executor import Executor
-from durably.engine.execution.inbox import CancelItem, decode_item
+from durably.engine.execution.inbox import CancelItem, LookBackItem, OutcomeItem, decode_item
 from durably.engine.execution.live import LiveRun
 from durably.engine.log.records import AttemptLost, RunUnblocked, StepFailed
 from durably.engine.log.state import RunState, StepState
@@ -15,7 +15,11 @@ from durably.store import InboxRow
 __all__ = ["feed_inbox", "resume"]
 
 
-def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor) -> None:
+LookBack = Callable[[LiveRun, str, int], None]
+"""Looks for events that have arrived before a wait: the run, the wait's key and the inbox item that asks for it."""
+
+
+def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_back: LookBack) -> None:
     """Make a loaded run go on: its code fits its history up to the last record.
 
     Outcomes that are known are fed first, those kept in memory over an outage and those left in the inbox while the run
@@ -28,9 +32,9 @@ def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor) -> None:
     run.taken.clear()  # what is still in the inbox has not been taken, whatever was tried
     if state.blocked is not None:
         executor.append(run, executor.stamp(state), [RunUnblocked(code=run.registered.code)])
-    if state.started_us is None and not any(isinstance(decode_item(row.body), CancelItem) for row in items):
+    if state.started_us is None and state.start_us is None and not _is_canceled(items):
         executor.start(run, run.registered)
-    feed_inbox(run, items, executor)
+    feed_inbox(run, items, executor, look_back)
     if run.is_open:
         _write_losses(run, gone, executor)
     for key in list(_waiting(run)):
@@ -39,27 +43,38 @@ def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor) -> None:
         executor.wake(run)
 
 
-def feed_inbox(run: LiveRun, items: Iterable[InboxRow], executor: Executor) -> None:
+def feed_inbox(run: LiveRun, items: Iterable[InboxRow], executor: Executor, look_back: LookBack) -> None:
     """Feed a loaded run the outcomes that are known, and what lies in its inbox, each item once.
 
-    Outcomes come first: what was done before a cancel must not be thrown away by it.
+    Outcomes come first and cancels last: what was done before a cancel must not be thrown away by it.
     """
     cancels: list[int] = []
     for row in items:
-        if row.item in run.taken:
+        if row.item in run.taken or row.item in run.kept:
             continue
-        run.taken.append(row.item)
-        item = decode_item(row.body)
-        if isinstance(item, CancelItem):
-            cancels.append(row.item)
-        else:
-            run.outcomes[item.step] = item.outcome(row.item)
+        match decode_item(row.body):
+            case CancelItem():
+                cancels.append(row.item)
+                run.taken.append(row.item)
+            case OutcomeItem() as item:
+                run.outcomes[item.step] = item.outcome(row.item)
+                run.taken.append(row.item)
+            case LookBackItem() as item:
+                run.taken.append(row.item)
+                look_back(run, item.wait, row.item)
+            case item:
+                run.kept[row.item] = item
     for key in list(run.outcomes):
         if run.is_open:
             executor.deliver(run, key)
+    executor.offer(run)
     for number in cancels:
         if run.is_open:
             executor.cancel(run, (number,))
+
+
+def _is_canceled(items: Iterable[InboxRow]) -> bool:
+    return any(isinstance(decode_item(row.body), CancelItem) for row in items)
 
 
 def _gone(run: LiveRun, state: RunState) -> Iterator[tuple[str, StepState]]:

@@ -22,11 +22,22 @@ from durably.engine.log.records import (
     BodyFailed,
     BodyStarted,
     CancelRequested,
+    ChildCanceled,
+    ChildFailed,
+    ChildSucceeded,
     Command,
+    EventAwaited,
+    EventReceived,
+    EventSent,
     Input,
+    PatchMarked,
+    Published,
     Record,
     RunCreated,
     RunStarted,
+    SignalAwaited,
+    SignalReceived,
+    SignalSent,
     StepFailed,
     StepScheduled,
     StepSucceeded,
@@ -35,7 +46,18 @@ from durably.engine.log.records import (
     type_name,
 )
 
-__all__ = ["BadHistory", "Carried", "Carry", "Entry", "Group", "Incarnation", "Log", "carry_over", "parse"]
+__all__ = [
+    "BadHistory",
+    "Carried",
+    "Carry",
+    "Entry",
+    "Group",
+    "Incarnation",
+    "Log",
+    "carry_over",
+    "outcome_keys",
+    "parse",
+]
 
 
 class BadHistory(DurablyError):  # noqa: N818 - named as the errors of the contract are
@@ -64,7 +86,7 @@ class Carried(NamedTuple):
 
     seq: int
     at_us: int
-    input: StepSucceeded | StepFailed | TimerFired
+    input: Input
 
 
 class Carry(Struct, frozen=True):
@@ -75,8 +97,12 @@ class Carry(Struct, frozen=True):
     """How often each (step, attempt) was started, so that `start` goes on counting and no task is counted twice."""
     failed: BodyFailed | None = None
     """How the incarnation before ended."""
-    timers: dict[str, TimerSet] = {}
-    """Timers that were set before. One that had not fired keeps its due time when the body sets it again."""
+    deadlines: dict[str, TimerSet | EventAwaited | SignalAwaited] = {}
+    """Timers and waits that were set before. One that had not ended keeps its due time when the body sets it again."""
+    said: frozenset[str] = frozenset()
+    """Keys of what was sent and published before: it is not said again."""
+    patches: frozenset[str] = frozenset()
+    """Patches that were marked before."""
 
 
 class Incarnation(Struct):
@@ -105,6 +131,7 @@ class Log(Struct):
     """A parsed log."""
 
     created: RunCreated
+    created_us: int
     incarnations: list[Incarnation]
 
 
@@ -128,7 +155,7 @@ class _Reader:
     __slots__ = ("_entries", "_group", "_seen", "log")
 
     def __init__(self, created: RunCreated, entries: Sequence[Entry]) -> None:
-        self.log = Log(created, [])
+        self.log = Log(created, entries[0].at_us, [])
         self._entries = entries
         self._group: Group | None = None
         self._seen: set[str] = set()
@@ -189,22 +216,47 @@ def carry_over(earlier: Sequence[Incarnation], entries: Iterable[Entry]) -> Carr
     """What the next incarnation takes over from those before it; `entries` is the log up to there."""
     if not earlier:
         return Carry()
-    outcomes: dict[str, Carried] = dict(earlier[-1].carry.outcomes)
-    timers: dict[str, TimerSet] = dict(earlier[-1].carry.timers)
+    before = earlier[-1].carry
+    outcomes, deadlines = dict(before.outcomes), dict(before.deadlines)
+    said, patches = set(before.said), set(before.patches)
     for group in earlier[-1].groups:
-        timers.update((each.timer, each) for each in group.commands if isinstance(each, TimerSet))
-        match group.input:
-            case StepSucceeded() | StepFailed():
-                outcomes[group.input.step] = Carried(group.seq, group.at_us, group.input)
-            case TimerFired():
-                outcomes[group.input.timer] = Carried(group.seq, group.at_us, group.input)
-            case _:
-                pass
+        outcomes.update((key, Carried(group.seq, group.at_us, group.input)) for key in outcome_keys(group.input))
+        for command in group.commands:
+            match command:
+                case TimerSet():
+                    deadlines[command.timer] = command
+                case EventAwaited() | SignalAwaited():
+                    deadlines[command.wait] = command
+                case EventSent() | SignalSent():
+                    said.add(command.send)
+                case PatchMarked():
+                    patches.add(command.patch)
+                case _:
+                    pass
     starts: dict[tuple[str, int], int] = {}
-    for entry in entries:
-        if isinstance(entry.record, AttemptStarted):
-            key = (entry.record.step, entry.record.attempt)
-            starts[key] = max(starts.get(key, 0), entry.record.start + 1)
+    for _, _, record in entries:
+        if isinstance(record, AttemptStarted):
+            key = (record.step, record.attempt)
+            starts[key] = max(starts.get(key, 0), record.start + 1)
+        elif isinstance(record, Published):
+            said.add(record.message)
     end = earlier[-1].groups[-1].commands[-1:]
     failed = end[0] if end and isinstance(end[0], BodyFailed) else None
-    return Carry(outcomes, starts, failed, timers)
+    return Carry(outcomes, starts, failed, deadlines, frozenset(said), frozenset(patches))
+
+
+def outcome_keys(record: Input) -> tuple[str, ...]:
+    """The keys of the commands whose outcome an input is."""
+    match record:
+        case StepSucceeded() | StepFailed():
+            return (record.step,)
+        case TimerFired():
+            return (record.timer,)
+        case EventReceived():
+            return record.waits
+        case SignalReceived():
+            return (record.wait,)
+        case ChildSucceeded() | ChildFailed() | ChildCanceled():
+            return (record.child,)
+        case _:
+            return ()

@@ -10,10 +10,10 @@ from msgspec import Raw, Struct
 
 from durably.engine.errors import DurablyError
 from durably.engine.log.grammar import Entry
-from durably.engine.log.records import decode_record, from_us, to_us
+from durably.engine.log.records import decode_record, from_us, refuse_sealed, to_us
 from durably.store import LogRow, RunRow
 
-__all__ = ["FORMAT", "History", "HistoryRecord"]
+__all__ = ["FORMAT", "History", "HistoryRecord", "record_document"]
 
 FORMAT = "durably.history/1"
 
@@ -64,7 +64,9 @@ class History:
 
     @classmethod
     def of(cls, row: RunRow, rows: Sequence[LogRow]) -> "History":
-        """The history of a stored run."""
+        """The history of a stored run. Raises `Sealed`."""
+        for each in rows:
+            refuse_sealed(each.body)
         return cls({"id": row.id, "workflow": row.workflow, "version": row.version, "status": row.status}, rows)
 
     @classmethod
@@ -87,7 +89,7 @@ class History:
         document = {
             "format": FORMAT,
             "run": self.run,
-            "records": [{"seq": row.seq, "at": from_us(row.at_us), **_raw_fields(row)} for row in self._rows],
+            "records": [record_document(row) for row in self._rows],
         }
         return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
@@ -115,8 +117,9 @@ _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _at = msgspec.json.Decoder(datetime).decode
 
 
-def _raw_fields(row: LogRow) -> dict[str, Raw]:
-    return _fields(row.body)
+def record_document(row: LogRow) -> dict[str, Any]:
+    """A record as it stands in the document, its fields still encoded."""
+    return {"seq": row.seq, "at": from_us(row.at_us), **_fields(row.body)}
 
 
 def _row(record: dict[str, Raw]) -> LogRow:

@@ -7,8 +7,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from durably.engine.errors import ErrorInfo
-from durably.engine.log.records import RunCreated, RunFailed, RunSucceeded, decode_record, from_us
+from durably.engine.errors import ErrorInfo, qualified_names
+from durably.engine.log.records import RunCreated, RunFailed, RunSucceeded, Sealed, decode_record, from_us
 from durably.engine.log.state import RunState, fold
 from durably.store import LogRow, RunRow
 
@@ -60,23 +60,18 @@ class RunInfo(Struct, frozen=True, kw_only=True):
 
 def describe_run(row: RunRow, rows: Sequence[LogRow]) -> RunInfo:
     """Put together what lists know and what the log says. `rows` is the whole log, or, of an ended run, its ends."""
-    first, last = decode_record(rows[0].body), decode_record(rows[-1].body)
-    assert isinstance(first, RunCreated)
     ended = row.phase is None
-    state = RunState() if ended else fold((each.at_us, decode_record(each.body)) for each in rows)
+    try:
+        first, last = decode_record(rows[0].body), decode_record(rows[-1].body)
+        state = RunState() if ended else fold((each.at_us, decode_record(each.body)) for each in rows)
+    except Sealed as sealed:
+        return _describe_sealed(row, rows[-1].seq, sealed)
+    assert isinstance(first, RunCreated)
     error = last.error if isinstance(last, RunFailed) else None
     if state.blocked is not None:
         error = state.blocked.error
     return RunInfo(
-        id=row.id,
-        workflow=row.workflow,
-        version=row.version,
-        trigger=row.trigger,
-        environment=row.environment,
-        event=row.event,
-        event_id=row.event_id,
-        origin=row.origin,
-        test=row.test,
+        **_columns(row),
         status=_status(row.status if ended else state.status),
         phase=None if ended else state.phase,
         input=_input(first),
@@ -86,10 +81,43 @@ def describe_run(row: RunRow, rows: Sequence[LogRow]) -> RunInfo:
         next_retry_at=_time(state.next_retry_us()),
         waiting_for=tuple(_waits(state)),
         history_length=rows[-1].seq,
-        created_at=from_us(row.created_us),
         started_at=_time(row.started_us if ended else state.started_us),
-        finished_at=_time(row.finished_us),
     )
+
+
+def _describe_sealed(row: RunRow, history_length: int, error: Sealed) -> RunInfo:
+    """What lists know of a run whose log cannot be read, and why. If it is open it waits, as a blocked one does."""
+    types = qualified_names(Sealed)
+    return RunInfo(
+        **_columns(row),
+        status=_status(row.status),
+        phase=row.phase and "blocked",
+        input=None,
+        output=None,
+        error=ErrorInfo(type=types[0], types=types, message=str(error)),
+        tasks=row.tasks,
+        next_retry_at=None,
+        waiting_for=(),
+        history_length=history_length,
+        started_at=_time(row.started_us),
+    )
+
+
+def _columns(row: RunRow) -> dict[str, Any]:
+    """What of a run is never in its log only, and never sealed."""
+    return {
+        "id": row.id,
+        "workflow": row.workflow,
+        "version": row.version,
+        "trigger": row.trigger,
+        "environment": row.environment,
+        "event": row.event,
+        "event_id": row.event_id,
+        "origin": row.origin,
+        "test": row.test,
+        "created_at": from_us(row.created_us),
+        "finished_at": _time(row.finished_us),
+    }
 
 
 def _status(status: str) -> Status:

@@ -15,7 +15,9 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec import Raw, Struct
 
+from durably.engine.errors import DurablyError
 from durably.engine.retries.failures import ErrorInfo
+from durably.store.sealed import is_sealed, why_sealed
 
 __all__ = [
     "ENDS",
@@ -50,6 +52,7 @@ __all__ = [
     "RunStarted",
     "RunSucceeded",
     "RunUnblocked",
+    "Sealed",
     "SignalAwaited",
     "SignalReceived",
     "SignalSent",
@@ -65,6 +68,7 @@ __all__ = [
     "decode_record",
     "encode_record",
     "from_us",
+    "refuse_sealed",
     "to_us",
     "type_name",
 ]
@@ -452,8 +456,30 @@ NOTES: frozenset[type[Any]] = frozenset(get_args(Note))
 ENDS: frozenset[type[Any]] = frozenset(get_args(End))
 
 encode_record = msgspec.json.Encoder().encode
-decode_record: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode
-decode_end: Callable[[bytes], End] = msgspec.json.Decoder(End).decode
+_decode_record: Callable[[bytes], Record] = msgspec.json.Decoder(Record).decode
+_decode_end: Callable[[bytes], End] = msgspec.json.Decoder(End).decode
+
+
+class Sealed(DurablyError):  # noqa: N818 - named as the errors of the contract are
+    """A stored body that cannot be read: its codec, or a key of that, was not given."""
+
+
+def refuse_sealed(body: bytes) -> None:
+    """Raise `Sealed` for a body that is sealed still: decoded as it is, it could pass for one with nothing in it."""
+    if is_sealed(body):
+        raise Sealed(why_sealed(body))
+
+
+def decode_record(body: bytes) -> Record:
+    """A record of the log. Raises `Sealed`."""
+    refuse_sealed(body)
+    return _decode_record(body)
+
+
+def decode_end(body: bytes) -> End:
+    """The record that ended a run. Raises `Sealed`."""
+    refuse_sealed(body)
+    return _decode_end(body)
 
 
 def type_name(record: Record) -> str:

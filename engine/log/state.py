@@ -6,7 +6,8 @@ applies the records it reads, and what lists show is computed from the result, s
 
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
-from typing import Any, ClassVar, Final
+from math import ceil
+from typing import Any, ClassVar, Final, TypeAlias
 
 import msgspec
 
@@ -17,14 +18,28 @@ from durably.engine.log.records import (
     BodyFailed,
     BodyStarted,
     CancelRequested,
+    ChildCanceled,
+    ChildCancelRequested,
+    ChildFailed,
+    ChildStarted,
+    ChildSucceeded,
+    EventAwaited,
+    EventReceived,
+    EventSent,
+    PatchMarked,
+    Published,
     Record,
     RunBlocked,
     RunCanceled,
+    RunContinued,
     RunCreated,
     RunFailed,
     RunStarted,
     RunSucceeded,
     RunUnblocked,
+    SignalAwaited,
+    SignalReceived,
+    SignalSent,
     StepCanceled,
     StepFailed,
     StepScheduled,
@@ -32,16 +47,22 @@ from durably.engine.log.records import (
     TimerCanceled,
     TimerFired,
     TimerSet,
+    WaitCanceled,
     to_us,
 )
 from durably.engine.retries.failures import ErrorInfo
 from durably.store import Change
+from durably.store.runtime import SECOND_US
 
-__all__ = ["Due", "RunState", "StepState", "fold"]
+__all__ = ["ChildState", "Due", "RunState", "StepState", "Wait", "event_id", "fold"]
 
 ENDED: Final = frozenset({"SUCCEEDED", "FAILED", "CANCELED"})
-BODY: Final = ""
-"""The key under which a body's own retry waits among the due times."""
+RUN: Final = ""
+"""The key of what concerns the whole run among the due times."""
+STOP_US: Final = 10 * SECOND_US
+"""How long a run may go on after a second request to cancel it (CONTRACT section 7)."""
+
+Wait: TypeAlias = EventAwaited | SignalAwaited
 
 
 class StepState(msgspec.Struct, gc=False):
@@ -59,8 +80,20 @@ class StepState(msgspec.Struct, gc=False):
     """What the attempt before raised."""
 
 
+class ChildState(msgspec.Struct, gc=False):
+    """A child run that has not ended, as far as its parent knows."""
+
+    run: str
+    workflow: str
+    canceled: bool = False
+
+
 class Due(msgspec.Struct, frozen=True, gc=False):
-    """Something that waits for time: a timer (`timer`), a step's retry (`step`) or the body's (`body`)."""
+    """Something that waits for time.
+
+    A timer (`timer`), a wait's deadline (`wait`), a step's retry (`step`) or the body's (`body`), a delayed run's start
+    (`start`), the run's own time limit (`timeout`), or its end after a second cancel (`stop`).
+    """
 
     at_us: int
     kind: str
@@ -77,18 +110,25 @@ class RunState:
         "body_attempt",
         "body_retry_us",
         "cancel_requests",
+        "children",
+        "continued_to",
         "created",
         "created_us",
+        "events",
         "finished_us",
         "retrying",
         "running",
         "scheduled",
         "seq",
+        "start_us",
         "started_us",
         "status",
         "steps",
+        "stop_us",
         "tasks",
+        "timeout_us",
         "timers",
+        "waits",
     )
 
     def __init__(self) -> None:
@@ -101,12 +141,23 @@ class RunState:
         self.finished_us: int | None = None
         self.tasks = 0
         """Steps that ran at least once, however many attempts they took (seed 1: "only count as one task")."""
+        self.start_us: int | None = None
+        """When the body of a delayed run starts."""
         self.body_attempt = 0
         self.body_retry_us: int | None = None
         self.cancel_requests = 0
+        self.stop_us: int | None = None
+        """When the run is ended whatever its code does, after a second cancel."""
+        self.timeout_us: int | None = None
+        """When the run's own time is up."""
+        self.continued_to: str | None = None
         self.blocked: RunBlocked | None = None
         self.steps: dict[str, StepState] = {}
         self.timers: dict[str, int] = {}
+        self.waits: dict[str, Wait] = {}
+        self.children: dict[str, ChildState] = {}
+        self.events: set[str] = set()
+        """Ids of the events it has had; the one that triggered it is in `created`."""
         self.scheduled = self.running = self.retrying = 0
         self._due: list[tuple[int, int, str, str]] = []
 
@@ -130,12 +181,19 @@ class RunState:
             return None
         if self.blocked is not None:
             return "blocked"
+        if self.start_us is not None:
+            return "sleeping"
         if self.started_us is None or self.scheduled:
             return "queued"
         if self.running:
             return "executing"
+        return self._waiting_phase()
+
+    def _waiting_phase(self) -> str:
         if self.retrying or self.body_retry_us is not None:
             return "retrying"
+        if self.waits or any(not child.canceled for child in self.children.values()):
+            return "waiting"
         return "sleeping" if self.timers else "executing"
 
     def next_due_us(self) -> int | None:
@@ -173,15 +231,22 @@ class RunState:
             self.seq,
             self.started_us,
             self.finished_us,
+            self.continued_to,
         )
 
     def _stands(self, at_us: int, kind: str, key: str) -> bool:
-        if kind == "timer":
-            return self.timers.get(key) == at_us
-        if kind == "step":
-            step = self.steps.get(key)
-            return step is not None and step.retry_us == at_us
-        return self.body_retry_us == at_us
+        return self._due_us[kind](self, key) == at_us
+
+    _due_us: ClassVar[dict[str, Callable[["RunState", str], int | None]]] = {
+        "timer": lambda state, key: state.timers.get(key),
+        "step": lambda state, key: step.retry_us if (step := state.steps.get(key)) else None,
+        "wait": lambda state, key: _until_us(state.waits.get(key)),
+        "body": lambda state, _: state.body_retry_us,
+        "start": lambda state, _: state.start_us,
+        "timeout": lambda state, _: state.timeout_us,
+        "stop": lambda state, _: state.stop_us,
+    }
+    """When each kind of due time stands now: one that was queued before may be gone."""
 
     def _wait(self, at_us: int, kind: str, key: str) -> None:
         heappush(self._due, (at_us, self.seq, kind, key))
@@ -191,10 +256,17 @@ class RunState:
     def _created(self, record: RunCreated, at_us: int) -> None:
         self.created = record
         self.created_us = at_us
+        if record.due_at is not None:
+            self.start_us = due_us = to_us(record.due_at)
+            self._wait(due_us, "start", RUN)
 
     def _started(self, _record: RunStarted, at_us: int) -> None:
         self.status = "RUNNING"
         self.started_us = at_us
+        self.start_us = None
+        if self.created is not None and self.created.timeout is not None:
+            self.timeout_us = due_us = at_us + ceil(self.created.timeout * SECOND_US)
+            self._wait(due_us, "timeout", RUN)
 
     def _body_started(self, record: BodyStarted, _at_us: int) -> None:
         self.body_attempt = record.attempt
@@ -203,7 +275,7 @@ class RunState:
     def _body_failed(self, record: BodyFailed, _at_us: int) -> None:
         self._drop_work()
         self.body_retry_us = at_us = to_us(record.retry_at)
-        self._wait(at_us, "body", BODY)
+        self._wait(at_us, "body", RUN)
 
     def _scheduled(self, record: StepScheduled, _at_us: int) -> None:
         self.steps[record.step] = StepState(record.name)
@@ -256,17 +328,56 @@ class RunState:
         self._wait(at_us, "timer", record.timer)
 
     def _timer_gone(self, record: TimerFired | TimerCanceled, _at_us: int) -> None:
-        del self.timers[record.timer]
+        if record.timer in self.timers:
+            del self.timers[record.timer]
+        else:
+            del self.waits[record.timer]  # its deadline
 
-    def _cancel_requested(self, _record: CancelRequested, _at_us: int) -> None:
+    def _wait_set(self, record: Wait, _at_us: int) -> None:
+        self.waits[record.wait] = record
+        if record.until is not None:
+            self._wait(to_us(record.until), "wait", record.wait)
+
+    def _event_received(self, record: EventReceived, _at_us: int) -> None:
+        self.events.add(event_id(record.event))
+        for key in record.waits:
+            del self.waits[key]
+
+    def _wait_gone(self, record: SignalReceived | WaitCanceled, _at_us: int) -> None:
+        del self.waits[record.wait]
+
+    def _child_started(self, record: ChildStarted, _at_us: int) -> None:
+        self.children[record.child] = ChildState(record.run, record.workflow)
+
+    def _child_ended(self, record: ChildSucceeded | ChildFailed | ChildCanceled, _at_us: int) -> None:
+        self.children.pop(record.child, None)
+
+    def _child_canceled(self, record: ChildCancelRequested, _at_us: int) -> None:
+        self.children[record.child].canceled = True
+
+    def _cancel_requested(self, record: CancelRequested, at_us: int) -> None:
+        self.body_retry_us = None
+        if record.reason == "timeout":
+            self.timeout_us = None
+            return
         self.cancel_requests += 1
-        self.body_retry_us = None
+        if self.cancel_requests > 1 and self.stop_us is None:
+            self.stop_us = due_us = at_us + STOP_US
+            self._wait(due_us, "stop", RUN)
 
-    def _ended(self, record: RunSucceeded | RunFailed | RunCanceled, at_us: int) -> None:
+    def _ended(self, record: RunSucceeded | RunFailed | RunCanceled | RunContinued, at_us: int) -> None:
         self._drop_work()
+        self.children.clear()
+        self._due.clear()
         self.body_retry_us = None
-        self.status = {RunSucceeded: "SUCCEEDED", RunFailed: "FAILED", RunCanceled: "CANCELED"}[type(record)]
+        self.status = _STATUS[type(record)]
         self.finished_us = at_us
+        self.start_us = self.stop_us = self.timeout_us = None
+        if isinstance(record, RunContinued):
+            self.continued_to = record.continued_to
+
+    def _nothing(self, record: EventSent | SignalSent | PatchMarked | Published, at_us: int) -> None:
+        """A record that changes nothing but the run's length."""
 
     def _blocked(self, record: RunBlocked, _at_us: int) -> None:
         self.blocked = record
@@ -286,7 +397,7 @@ class RunState:
     def _drop_work(self) -> None:
         self.steps.clear()
         self.timers.clear()
-        self._due.clear()
+        self.waits.clear()
         self.scheduled = self.running = self.retrying = 0
 
     _apply: ClassVar[dict[type[Any], Callable[[Any, Any, int], None]]] = {
@@ -304,13 +415,52 @@ class RunState:
         TimerSet: _timer_set,
         TimerFired: _timer_gone,
         TimerCanceled: _timer_gone,
+        EventAwaited: _wait_set,
+        EventReceived: _event_received,
+        SignalAwaited: _wait_set,
+        SignalReceived: _wait_gone,
+        WaitCanceled: _wait_gone,
+        EventSent: _nothing,
+        SignalSent: _nothing,
+        ChildStarted: _child_started,
+        ChildSucceeded: _child_ended,
+        ChildFailed: _child_ended,
+        ChildCanceled: _child_ended,
+        ChildCancelRequested: _child_canceled,
+        Published: _nothing,
+        PatchMarked: _nothing,
         CancelRequested: _cancel_requested,
         RunSucceeded: _ended,
         RunFailed: _ended,
         RunCanceled: _ended,
+        RunContinued: _ended,
         RunBlocked: _blocked,
         RunUnblocked: _unblocked,
     }
+
+
+_STATUS: Final[dict[type[Any], str]] = {
+    RunSucceeded: "SUCCEEDED",
+    RunFailed: "FAILED",
+    RunCanceled: "CANCELED",
+    RunContinued: "SUCCEEDED",
+}
+
+
+def _until_us(wait: Wait | None) -> int | None:
+    return None if wait is None or wait.until is None else to_us(wait.until)
+
+
+class _Identified(msgspec.Struct):
+    id: str = ""
+
+
+_decode_identified = msgspec.json.Decoder(_Identified).decode
+
+
+def event_id(event: msgspec.Raw) -> str:
+    """The id of a recorded event; empty where there is none."""
+    return "" if bytes(event) == b"null" else _decode_identified(event).id
 
 
 def fold(records: Iterable[tuple[int, Record]]) -> RunState:

@@ -15,6 +15,7 @@ from asyncio import current_task
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, copy_context
 from math import ceil, isnan
+from sys import _getframe  # pyright: ignore[reportPrivateUsage]  # documented; inspect's way costs 30 times more
 from traceback import format_exception_only
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -30,7 +31,15 @@ from durably.engine.loop.handles import (
     TimerHandle,
 )
 from durably.engine.loop.identity import Identities
+from durably.engine.loop.refusals import (
+    ENSURE_FUTURE,
+    WAIT,
+    WRAP_FUTURE,
+    refuse_bare_coroutines,
+    refuse_unordered,
+)
 from durably.engine.loop.running import is_running
+from durably.engine.loop.whereabouts import called_by
 from durably.store.runtime import SECOND_US
 
 __all__ = ["AsyncioSide"]
@@ -68,7 +77,7 @@ class AsyncioSide(ForbiddenCalls):
         self.now_us = now_us
         self.commands: list[Command] = []
         """What the code asked for since the last `drive` returned."""
-        self.turn = 0
+        self.turn: int = 0
         """How often commands were handed out: tells those that the owner has seen from those it has not."""
         self.pending: dict[str, CommandFuture] = {}
         self.timers: dict[str, TimerHandle] = {}
@@ -151,6 +160,11 @@ class AsyncioSide(ForbiddenCalls):
     # -- futures and tasks
 
     def create_future(self) -> RunFuture:
+        caller = _getframe(1)
+        if caller.f_code is WAIT:
+            refuse_unordered(caller)
+        elif caller.f_code is WRAP_FUTURE:  # the thread behind it is at work already; here it ends nothing
+            raise Forbidden(f"{called_by(caller, 'asyncio.wrap_future')}()")
         return RunFuture(loop=self)
 
     def create_task(
@@ -164,6 +178,9 @@ class AsyncioSide(ForbiddenCalls):
         try:
             if eager_start:
                 raise Forbidden("asyncio.create_task(eager_start=True)")
+            caller = _getframe(1)
+            if caller.f_code is ENSURE_FUTURE:
+                refuse_bare_coroutines(caller)
             path = self._child_path()
         except Forbidden:
             coro.close()  # else Python warns that nobody awaited it
@@ -247,7 +264,8 @@ class AsyncioSide(ForbiddenCalls):
     def get_task_factory(self) -> None:
         return None
 
-    get_debug = staticmethod(bool)  # asked for by every future and task: False, without a call of ours
+    # Asked for by every future and task: `bool()` is False, and costs no frame. Any, as it is no method of ours.
+    get_debug: Any = staticmethod(bool)
 
     def is_running(self) -> bool:
         return is_running(self)

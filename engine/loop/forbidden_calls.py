@@ -5,9 +5,11 @@ workflow must not do any, since replay could not repeat it (DESIGN rule 5).
 """
 
 import asyncio
+import sys
 from typing import Any
 
 from durably.engine.errors import Forbidden
+from durably.engine.loop.whereabouts import called_by
 
 __all__ = ["ForbiddenCalls"]
 
@@ -16,7 +18,8 @@ def _forbidden(name: str) -> Any:
     """A method that raises at once, before anything that would have to be awaited has been made."""
 
     def refuse(*_: object, **__: object) -> None:
-        raise Forbidden(f"loop.{name}()")
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  # documented
+        raise Forbidden(f"{called_by(frame, f'loop.{name}')}()")
 
     refuse.__name__ = name
     return refuse

@@ -5,6 +5,7 @@ depend on addresses.
 """
 
 import asyncio
+import sys
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Coroutine
 from contextvars import Context
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeAlias, TypeVar, cast
 
 from durably.engine.errors import Forbidden
+from durably.engine.loop.whereabouts import called_by
 
 __all__ = [
     "Canceled",
@@ -75,7 +77,8 @@ class RunTask(asyncio.Task[Any]):
     def _loop(self) -> NoReturn:
         # Only anyio reads it, just before it starts a thread. That would do its work, find that it cannot
         # hand over the result, and leave the run waiting for ever.
-        raise Forbidden("anyio.to_thread.run_sync()")
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  # documented
+        raise Forbidden(f"{called_by(frame, 'asyncio.Task._loop')}()")
 
 
 class RunFuture(asyncio.Future[Any]):

@@ -9,10 +9,11 @@ every process.
 
 from collections.abc import AsyncGenerator, Coroutine
 from contextvars import Context
+from functools import partial
 from typing import Any
 
-from durably.engine.errors import NonRetriableError
 from durably.engine.loop.asyncio_side import AsyncioSide, is_unfinished
+from durably.engine.loop.budget import MAX_CALLBACKS, CpuBudget, Spin
 from durably.engine.loop.closing import close_generator, close_task, dropped_quietly, is_stubborn
 from durably.engine.loop.handles import (
     Canceled,
@@ -26,22 +27,15 @@ from durably.engine.loop.handles import (
     tidy,
 )
 from durably.engine.loop.running import enter, is_running, leave
-from durably.engine.loop.whereabouts import whereabouts
+from durably.engine.loop.whereabouts import stack, whereabouts
 
 __all__ = ["Canceled", "Command", "CommandFuture", "Evicted", "RunLoop", "RunTask", "Spin", "TimerHandle"]
-
-MAX_CALLBACKS = 100_000
-"""What one activation may run: 0.1 to 0.2 s of CPU."""
 
 MAX_REFUSALS = 100
 
 
 class Evicted(BaseException):
     """Raised where code that is being thrown away calls a step."""
-
-
-class Spin(NonRetriableError):  # noqa: N818 - says what the workflow does
-    """A workflow ran on and on without waiting for a step, a timer or an event."""
 
 
 class RunLoop(AsyncioSide):
@@ -118,7 +112,7 @@ class RunLoop(AsyncioSide):
 
     # -- activation
 
-    def drive(self, max_callbacks: int = MAX_CALLBACKS) -> list[Command]:
+    def drive(self, cpu: CpuBudget | None = None, *, max_callbacks: int = MAX_CALLBACKS) -> list[Command]:
         """Run the code until nothing is ready; return the commands it has given, and forget them.
 
         When the root is done the other asyncio tasks are canceled in the order of their creation and driven
@@ -126,13 +120,15 @@ class RunLoop(AsyncioSide):
         (DESIGN rule 15).
 
         What the code raises stays in its asyncio task, `SystemExit` and `KeyboardInterrupt` too. Raises
-        `Spin` after `max_callbacks` callbacks; all that can be done then is `evict`.
+        `Spin` after `max_callbacks` callbacks or when `cpu` is used up; all that can be done then is `evict`.
         """
+        if cpu is not None:
+            cpu.begin()
         outside = enter(self, self._generator_started, _forget)
         try:
-            ran = self._run_ready(0, max_callbacks)
+            ran = self._run_ready(0, max_callbacks, cpu)
             while self.root is not None and self.root.done() and self._wind_down(self.root):
-                ran = self._run_ready(ran, max_callbacks)
+                ran = self._run_ready(ran, max_callbacks, cpu)
         finally:
             leave(outside)
         commands, self.commands = self.commands, []
@@ -142,12 +138,14 @@ class RunLoop(AsyncioSide):
             commands = tidy(commands)
         return commands
 
-    def _run_ready(self, ran: int, most: int) -> int:
+    def _run_ready(self, ran: int, most: int, cpu: CpuBudget | None) -> int:
         """Run callbacks until none is ready. Takes and returns how many this activation has run."""
         while batch := self._ready:
             ran += len(batch)
             if ran > most:
                 raise Spin(_spin(batch, most))
+            if cpu is not None and ran >= cpu.next_look:
+                cpu.look(ran, partial(_last, batch))
             self._ready = []
             for place in range(len(batch)):  # and no name for each: an error's traceback holds this frame
                 before = len(self._ready)
@@ -192,9 +190,13 @@ class RunLoop(AsyncioSide):
             raise RuntimeError("nothing was started on this loop, or it has been evicted")
         return self.root.result()
 
+    def alive(self) -> list[RunTask]:
+        """The asyncio tasks that are not done, in the order of creation."""
+        return [task for task in self._tasks if not task.done()]
+
     def where(self) -> list[str]:
-        """`path: function (file:line)` for each asyncio task that is alive, in the order of creation."""
-        return [_where(task) for task in self._tasks if not task.done()]
+        """`path: function (file:line)` for each of them."""
+        return [_where(task) for task in self.alive()]
 
     # -- eviction
 
@@ -279,10 +281,16 @@ def _where(task: RunTask) -> str:
     return f"{task.path}: {whereabouts(task.get_coro())}"
 
 
-def _spin(batch: list[Handle], most: int) -> str:
+def _last(batch: list[Handle]) -> str:
+    """The asyncio task that is about to be stepped, and where it is."""
     task = next((handle.task for handle in reversed(batch) if handle.task is not None), None)
-    last = f"{batch[-1].name}, a callback" if task is None else f"asyncio task {_where(task)}"
+    if task is None:
+        return f"{batch[-1].name}, a callback"
+    return f"asyncio task {task.path}: {stack(task.get_coro())}"
+
+
+def _spin(batch: list[Handle], most: int) -> str:
     return (
         f"the workflow ran {most:,} callbacks without waiting for a step, a timer or an event, the last in "
-        f"{last}. Where it loops around asyncio.sleep(0), let it wait for an asyncio.Event or a longer sleep"
+        f"{_last(batch)}. Where it loops around asyncio.sleep(0), let it wait for an asyncio.Event or a longer sleep"
     )

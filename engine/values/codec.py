@@ -11,17 +11,21 @@ since JSON makes no difference between them.
 
 import math
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Never, NoReturn, TypeAlias, cast, final
+from typing import Any, Never, NoReturn, TypeAlias, final
+from uuid import UUID
 from zlib import crc32
 
 import msgspec
 from msgspec import Raw
 
 from durably.engine.errors import DurablyError, NonRetriableError, qualified_name
+from durably.engine.values import models
+from durably.engine.values.annotations import Unsupported, check_annotation
 
 __all__ = [
     "MAX_DEPTH",
@@ -73,10 +77,6 @@ class Mismatch(DurablyError, ValueError):  # noqa: N818 - named as the errors of
     """JSON that does not fit an annotation."""
 
 
-class Unsupported(DurablyError, TypeError):  # noqa: N818 - named as the errors of the contract are
-    """An annotation whose values JSON cannot carry, so that what goes in would not come out."""
-
-
 # -- encoding
 
 
@@ -120,17 +120,43 @@ def encode_result(value: object) -> bytes:
     return raw
 
 
-def _is_model(cls: object) -> bool:
-    """Whether it is a pydantic model. Who has not imported pydantic has none."""
-    model = getattr(sys.modules.get("pydantic"), "BaseModel", None)
-    return model is not None and isinstance(cls, type) and issubclass(cls, model)
+_BASES: dict[type, Callable[[Any], object]] = {
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    bytes: lambda value: bytes(memoryview(value)),
+    datetime: lambda value: datetime.combine(date(value.year, value.month, value.day), _time(value), value.tzinfo),
+    date: lambda value: date(value.year, value.month, value.day),
+    time: lambda value: _time(value).replace(tzinfo=value.tzinfo),
+    timedelta: lambda value: timedelta(value.days, value.seconds, value.microseconds),
+    Decimal: Decimal,
+    UUID: lambda value: UUID(int=value.int),
+}
+"""Types whose subclasses msgspec does not encode, and how to make of one of those a value of the type itself."""
 
 
-def _encode_other(value: Any) -> Raw:
+def _time(value: Any) -> time:
+    return time(value.hour, value.minute, value.second, value.microsecond)
+
+
+def _encode_other(value: Any) -> object:
     """What msgspec asks for values of types it does not know."""
-    if _is_model(value.__class__):
-        return Raw(value.model_dump_json(by_alias=True, round_trip=True).encode())
+    if models.is_model(value.__class__):
+        return models.dump(value)
+    return _encode_as_base(value)
+
+
+def _encode_as_base(value: object) -> object:
+    """A value of a subclass, such as a `pendulum.DateTime`, as what it is one of."""
+    for base, convert in _BASES.items():
+        if isinstance(value, base):
+            return convert(value)
     raise TypeError(f"values of type {_name(value)} cannot be encoded")
+
+
+def _order_other(value: Any) -> object:
+    """The same for digests: a model by its fields, whose sets are then ordered as all others are."""
+    return models.fields(value) if models.is_model(value.__class__) else _encode_as_base(value)
 
 
 encode_plain = msgspec.json.Encoder(enc_hook=_encode_other).encode
@@ -139,8 +165,8 @@ encode_plain = msgspec.json.Encoder(enc_hook=_encode_other).encode
 _REFUSALS = (TypeError, ValueError, OverflowError, RecursionError)
 """What msgspec and pydantic raise for a value they cannot encode."""
 
-_encode_ordered = msgspec.json.Encoder(enc_hook=_encode_other, order="deterministic").encode
-_encode_binary = msgspec.msgpack.Encoder(enc_hook=lambda _: None).encode
+_encode_ordered = msgspec.json.Encoder(enc_hook=_order_other, order="deterministic").encode
+_encode_binary = msgspec.msgpack.Encoder(enc_hook=_encode_other).encode
 _NON_FINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 """A float in MessagePack whose exponent bits are all ones: an infinity or a NaN."""
 
@@ -204,7 +230,9 @@ def _children(value: Any) -> Iterator[tuple[str, object]]:
 
 
 def _fields(value: object) -> Iterator[str]:
-    """Names of the fields of a struct, a dataclass or an attrs object."""
+    """Names of the fields of a struct, a dataclass, an attrs object or a model."""
+    if models.is_model(value.__class__):
+        yield from models.fields(value)
     yield from getattr(value, "__struct_fields__", ())
     yield from getattr(value, "__dataclass_fields__", ())
     yield from (attribute.name for attribute in getattr(value, "__attrs_attrs__", ()))
@@ -241,18 +269,8 @@ def decoder_for(annotation: Any) -> Decode:
 def _build_decoder(annotation: Any) -> Decode:
     if annotation in (object, Never, NoReturn):
         annotation = Any
-    try:
-        decode = msgspec.json.Decoder(annotation, dec_hook=_decode_other).decode
-        strangers = _strangers(msgspec.inspect.type_info(annotation), set())
-    except TypeError as error:
-        raise Unsupported(str(error)) from None
-    except RecursionError:
-        raise Unsupported(f"{annotation} refers to itself; name the recursion with a dataclass") from None
-    for stranger in strangers:
-        raise Unsupported(
-            f"JSON cannot be decoded to {getattr(stranger, '__qualname__', stranger)}, "
-            "as it can to JSON types, dataclasses, msgspec structs and pydantic models"
-        )
+    check_annotation(annotation)
+    decode = msgspec.json.Decoder(annotation, dec_hook=_decode_other).decode
 
     def checked(raw: Json) -> Any:
         try:
@@ -265,28 +283,9 @@ def _build_decoder(annotation: Any) -> Decode:
     return checked
 
 
-def _strangers(node: object, seen: set[int]) -> Iterator[object]:
-    """Classes anywhere in a type that neither msgspec nor pydantic can build from JSON."""
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, msgspec.inspect.CustomType):
-        if node.cls is not object and not _is_model(node.cls):
-            yield node.cls
-    elif isinstance(node, msgspec.inspect.Type | msgspec.inspect.Field):
-        for name in node.__struct_fields__:
-            yield from _strangers(getattr(node, name), seen)
-    elif isinstance(node, tuple):
-        for part in cast("tuple[object, ...]", node):
-            yield from _strangers(part, seen)
-
-
 def _decode_other(cls: Any, value: Any) -> Any:
     """What msgspec asks for types it does not know. msgspec adds the path to a `ValueError`."""
-    if cls is object:
-        return value
-    # Through JSON again, because pydantic in strict mode takes a date's text from JSON only.
-    return cls.model_validate_json(encode_plain(value))
+    return value if cls is object else models.load(cls, encode_plain(value))
 
 
 decode_json = decoder_for(Any)

@@ -43,8 +43,10 @@ from durably.engine.errors import (
     RunNotFound,
     StepError,
     StoreError,
+    TimedOut,
     WorkerLost,
 )
+from durably.engine.execution.follow import Message
 from durably.engine.handle import Run
 from durably.engine.log.history import History
 from durably.engine.log.info import RunInfo
@@ -66,6 +68,7 @@ __all__ = [
     "GiveUp",
     "History",
     "InvalidInput",
+    "Message",
     "NonRetriableError",
     "NondeterminismError",
     "NotBuilt",
@@ -82,6 +85,7 @@ __all__ = [
     "Step",
     "StepError",
     "StoreError",
+    "TimedOut",
     "Trigger",
     "WorkerLost",
     "Workflow",

@@ -88,7 +88,7 @@ DELETE FROM triggers WHERE workflow = ? AND version = ?
 
 -- name: insert_trigger
 -- A trigger; values in the order of TriggerRow's fields.
-INSERT INTO triggers (workflow, version, event, environment) VALUES (?, ?, ?, ?)
+INSERT INTO triggers (workflow, version, event, environment, condition) VALUES (?, ?, ?, ?, ?)
 
 -- name: runs
 -- All runs; values in the order of RunRow's fields.
@@ -152,4 +152,5 @@ SELECT DISTINCT event, paths FROM waits
 
 -- name: triggers
 -- All triggers; values in the order of TriggerRow's fields.
-SELECT workflow, version, event, environment FROM triggers ORDER BY workflow, version, event, environment
+SELECT workflow, version, event, environment, condition FROM triggers
+ORDER BY workflow, version, event, environment, condition

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from anyio.lowlevel import checkpoint
+
+from durably import Engine, RunFailed, wait_for_event, wait_for_signal, workflow
 
 pytestmark = pytest.mark.anyio
 
 RUNS = "/api/v1/workflow-runs"
+ACTIONS = ("cancel", "signal", "rerun", "fork")
 
 
 async def ended(api: Any, name: str, **options: Any) -> Any:
@@ -81,7 +85,7 @@ async def test_an_open_run_says_what_it_waits_for(api: Any) -> None:
     assert wait["due_at"]
 
 
-@pytest.mark.parametrize("path", ["", "/history", "/actions/cancel", "/actions/rerun"])
+@pytest.mark.parametrize("path", ["", "/history", "/stream", *(f"/actions/{name}" for name in ACTIONS)])
 async def test_an_unknown_run_is_not_found(api: Any, path: str) -> None:
     answer = await api("POST" if "actions" in path else "GET", f"{RUNS}/nobody{path}")
     assert answer.status == 404
@@ -225,6 +229,108 @@ async def test_an_ended_run_cannot_be_canceled(api: Any) -> None:
     assert answer.status == 409
     assert answer.error["code"] == "conflict"
     assert "SUCCEEDED" in answer.error["detail"]
+
+
+# -- waiting, and signals
+
+
+class Approval(msgspec.Struct):
+    by: str
+
+
+@workflow
+async def approve() -> Any:
+    signal = await wait_for_signal("approve", type=Approval, timeout=3600)
+    return "nobody" if signal is None else signal.data.by
+
+
+@workflow
+async def parcel() -> Any:
+    event = await wait_for_event("parcel/shipped", match={"data.order": 7})
+    return None if event is None else event.data
+
+
+@workflow
+async def family() -> Any:
+    return await parcel()
+
+
+@pytest.fixture
+async def waiting_api(launch: Any) -> Any:
+    return await launch(Engine("memory://", workflows=[approve, parcel, family], drain_timeout=0))
+
+
+async def waiting(api: Any, name: str) -> Any:
+    """A run that waits for something from outside, under its workflow's name."""
+    run = await api.engine.start(name, run_id=name)
+    while (await run.info()).phase != "waiting":
+        await checkpoint()
+    return run
+
+
+async def test_a_run_says_what_from_outside_it_waits_for(waiting_api: Any) -> None:
+    for name in ("approve", "family"):
+        await waiting(waiting_api, name)
+    runs = (await waiting_api.get(f"{RUNS}?filter[phase]=waiting")).json["data"]
+    assert all(run["attributes"]["status"] == "RUNNING" for run in runs)
+    waits = {run["attributes"]["workflow"]: run["attributes"]["waiting_for"] for run in runs}
+    [signal], [child], [event] = waits["approve"], waits["family"], waits["parcel"]
+    assert (signal["kind"], signal["name"]) == ("signal", "approve")
+    assert signal["due_at"]
+    assert (child["kind"], child["name"]) == ("child", "parcel")
+    assert (event["kind"], event["name"]) == ("event", "parcel/shipped")
+    assert "due_at" not in event
+
+
+async def test_a_signal_is_accepted_and_arrives(waiting_api: Any) -> None:
+    run = await waiting(waiting_api, "approve")
+    answer = await waiting_api.post(f"{RUNS}/{run.id}/actions/signal", json={"name": "approve", "data": {"by": "Ada"}})
+    assert answer.status == 202
+    assert answer.json["data"]["id"] == run.id
+    assert await run.result(timeout=30) == "Ada"
+
+
+async def test_a_signal_without_data_is_one_with_null(waiting_api: Any) -> None:
+    run = await waiting(waiting_api, "approve")
+    for name in ("other", "approve"):
+        assert (await waiting_api.post(f"{RUNS}/{run.id}/actions/signal", json={"name": name})).status == 202
+    with pytest.raises(RunFailed, match=r"(?i)approval|object"):
+        await run.result(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({}, 400, "missing required field `name`"),
+        ({"name": 7}, 400, "at name"),
+        ({"name": ""}, 400, "1 to 255 printable characters"),
+        ({"name": "a\nb"}, 400, "1 to 255 printable characters"),
+        ({"name": "a", "date": 1}, 400, "unknown field `date`"),
+        ({"name": "a", "data": "x" * 1_100_000}, 413, "over the limit"),
+    ],
+)
+async def test_a_signal_that_cannot_be_is_refused(waiting_api: Any, body: Any, status: int, says: str) -> None:
+    run = await waiting(waiting_api, "approve")
+    answer = await waiting_api.post(f"{RUNS}/{run.id}/actions/signal", json=body)
+    assert answer.status == status
+    assert says in answer.error["detail"]
+    assert (await run.info()).phase == "waiting"
+
+
+async def test_an_ended_run_takes_no_signal(api: Any) -> None:
+    made = await ended(api, "greet", input={"name": "you"})
+    answer = await api.post(f"{RUNS}/{made['id']}/actions/signal", json={"name": "approve"})
+    assert answer.status == 409
+    assert answer.error["code"] == "conflict"
+    assert "has ended" in answer.error["detail"]
+
+
+async def test_an_event_wakes_a_child_and_with_it_its_parent(waiting_api: Any) -> None:
+    run = await waiting(waiting_api, "family")
+    for order in (6, 7):
+        sent = {"name": "parcel/shipped", "data": {"order": order}}
+        assert (await waiting_api.post("/api/v1/events", json=sent)).status == 200
+    assert await run.result(timeout=30) == {"order": 7}
 
 
 # -- rerun

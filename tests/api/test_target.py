@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from durably.api.target import BrokenTarget, NoTarget, load
+from durably.api.target import BrokenTarget, NoTarget, load, load_codec
 
 ONE = "from durably import workflow\n\n@workflow\nasync def one() -> None: ...\n"
 
@@ -128,3 +128,18 @@ def test_what_is_wrong_with_the_code_is_shown(write: Write, code: str, said: str
     assert bool(broken.value.trace) == bool(traced)
     assert "target.py" not in broken.value.trace
     assert "importlib" not in broken.value.trace
+
+
+def test_a_codec_is_named_as_an_engine_is(write: Write) -> None:
+    write(
+        "sealing.py",
+        "class Codec:\n    def encode(self, data): return data\n    decode = encode\ncodec = Codec()\nsecret = 'a'\n",
+    )
+    named = load_codec("sealing.py:codec")
+    assert named.decode(named.encode(b"a")) == b"a"
+    assert load_codec("sealing") is named
+    for text in ("sealing.py:secret", "sealing.py:nothing"):
+        with pytest.raises(NoTarget, match=f"{text} names no codec"):
+            load_codec(text)
+    with pytest.raises(NoTarget, match="no module 'nowhere'"):
+        load_codec("nowhere:codec")

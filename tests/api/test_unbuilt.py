@@ -24,9 +24,6 @@ pytestmark = pytest.mark.anyio
         ("GET", "/api/v1/keys"),
         ("GET", "/openapi.json"),
         ("GET", "/metrics"),
-        ("GET", "/api/v1/workflow-runs/r/stream"),
-        ("POST", "/api/v1/workflow-runs/r/actions/fork"),
-        ("POST", "/api/v1/workflow-runs/r/actions/signal"),
     ],
 )
 async def test_what_is_not_built_says_so(api: Any, method: str, path: str) -> None:

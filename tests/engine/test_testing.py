@@ -358,7 +358,7 @@ async def test_finished_runs_can_be_replayed_at_the_end() -> None:
 
     async with TestEngine(workflows=[fickle], max_parked=10) as engine:
         await (await engine.start(fickle)).result()
-        with pytest.raises(NondeterminismError, match="calls the same step with other arguments"):
+        with pytest.raises(NondeterminismError, match="does the same with other arguments"):
             await engine.replay_finished()
 
 

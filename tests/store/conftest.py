@@ -7,6 +7,7 @@ import pytest
 
 from durably.store.memory import MemoryStore
 from durably.store.protocol import Store
+from durably.store.sealed import SealedStore
 from durably.store.sqlite import SqliteStore
 
 
@@ -15,10 +16,21 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+class Flipped:
+    """A codec: every bit flipped."""
+
+    def encode(self, data: bytes) -> bytes:
+        return bytes(255 - byte for byte in data)
+
+    decode = digest = encode
+
+
+@pytest.fixture(params=["memory", "sqlite", "sealed"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """An open store, empty. SQLite is a real file."""
-    made: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "store.db")
+    made: Store = SqliteStore(tmp_path / "store.db") if request.param == "sqlite" else MemoryStore()
+    if request.param == "sealed":
+        made = SealedStore(made, Flipped())
     await made.open()
     yield made
     await made.close()

@@ -1,4 +1,4 @@
--- Version 2: waits for events, looking back, and runs that go on as another one.
+-- Version 2: waits for events, looking back, runs that go on as another one, triggers with a condition.
 
 -- Waits for events, registered in the group that asks for them. `topic` is the engine's digest of the event's name and of
 -- the values it must have at `paths`, a JSON array.
@@ -17,3 +17,6 @@ CREATE INDEX waits_topic ON waits (topic);
 CREATE INDEX events_name ON events (name, received_us);
 
 ALTER TABLE runs ADD COLUMN continued_to TEXT;
+
+-- A trigger's condition on the event, in CEL.
+ALTER TABLE triggers ADD COLUMN condition TEXT NOT NULL DEFAULT '';

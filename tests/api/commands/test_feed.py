@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from rich.console import Console
 
 from durably import NonRetriableError, RetryPolicy, current, step, workflow
 from durably.api.commands.feed import LINES, Feed
 from durably.engine.execution.live import LiveRun
-from durably.engine.log.records import RunCanceled, RunStarted
+from durably.engine.log.records import CancelRequested, Record, RunCanceled, RunContinued, RunStarted
 from durably.testing import TestEngine
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +109,22 @@ async def test_a_crowd_is_counted() -> None:
         lines = output.lines
     assert len(lines) == LINES + 1
     assert lines[LINES].strip() == "… and 1,100 canceled, 1 started"
+
+
+@pytest.mark.parametrize(
+    ("record", "kind", "text"),
+    [
+        (CancelRequested(reason="timeout"), "canceling", "its time is over"),
+        (RunCanceled(stopped=True), "canceled", "it was stopped: it went on after a second request"),
+        (RunContinued(continued_to="r2", version=1, input=Raw(b"{}")), "continued", "as run r2"),
+    ],
+)
+async def test_how_a_run_may_end(record: Record, kind: str, text: str) -> None:
+    async with TestEngine() as engine:
+        output = Output(engine, as_json=True)
+        output.feed.observe(LiveRun(1), [record])
+        [told] = map(json.loads, output.lines)
+    assert (told["kind"], told["text"]) == (kind, text)
 
 
 async def test_quiet_tells_nothing_of_runs() -> None:

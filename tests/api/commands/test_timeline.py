@@ -56,6 +56,10 @@ def shown(rows: list[Row]) -> list[tuple[str, str, list[tuple[str, float, float 
     ]
 
 
+def child(number: int) -> dict[str, Any]:
+    return {"child": f"0/pay#{number}", "workflow": "pay", "version": 1, "input": {}}
+
+
 NOTHING: dict[str, Any] = {}
 INSTANT: list[tuple[str, float, float | None, bool]] = []
 QUEUED = ("queued", "", [("waiting", 0, 1, True)])
@@ -140,6 +144,80 @@ QUEUED = ("queued", "", [("waiting", 0, 1, True)])
             ],
             id="blocked while it sleeps",
         ),
+        pytest.param(
+            [
+                (1, "event.awaited", {"wait": "0/event#0", "event": "parcel/shipped", "until": at(9)}),
+                (1, "event.awaited", {"wait": "0/event#1", "event": "parcel/*"}),
+                (1, "signal.awaited", {"wait": "0/signal#0", "signal": "approve", "until": at(5)}),
+                (2, "signal.awaited", {"wait": "0/signal#1", "signal": "reject"}),
+                (5, "timer.fired", {"timer": "0/signal#0"}),
+                (6, "event.received", {"waits": ["0/event#0", "0/event#1"], "event": {"name": "parcel/shipped"}}),
+                (6, "wait.canceled", {"wait": "0/signal#1"}),
+                (6, "signal.awaited", {"wait": "0/signal#2", "signal": "go"}),
+                (7, "signal.received", {"wait": "0/signal#2", "signal": "go", "data": 1, "sent_at": at(3)}),
+                (8, "signal.awaited", {"wait": "0/signal#3", "signal": "go"}),
+            ],
+            [
+                QUEUED,
+                ("event parcel/shipped", "received", [("waiting", 1, 6, True)]),
+                ("event parcel/*", "received", [("waiting", 1, 6, True)]),
+                ("signal approve", "timed out", [("waiting", 1, 5, True)]),
+                ("signal reject", "canceled", [("waiting", 2, 6, True)]),
+                ("signal go", "received", [("waiting", 6, 7, True)]),
+                ("signal go", "waiting", [("waiting", 8, None, True)]),
+            ],
+            id="waits",
+        ),
+        pytest.param(
+            [
+                (1, "child.started", {**child(0), "run": "r0"}),
+                (1, "child.started", {**child(1), "run": "r1"}),
+                (1, "child.started", {**child(2), "run": "r2"}),
+                (1, "child.started", {**child(3), "run": "r3"}),
+                (3, "child.succeeded", {"child": "0/pay#0", "output": 1}),
+                (4, "child.failed", {"child": "0/pay#1", "error": ERROR}),
+                (5, "body.failed", {"attempt": 0, "error": ERROR, "retry_at": at(6), "max_retries": 4}),
+                (6, "body.started", {"attempt": 1}),
+                (6, "child.cancel_requested", {"child": "0/pay#2"}),
+                (7, "child.canceled", {"child": "0/pay#2"}),
+                (8, "run.continued", {"continued_to": "next", "version": 1, "input": {}}),
+            ],
+            [
+                QUEUED,
+                ("pay", "succeeded", [("elsewhere", 1, 3, True)]),
+                ("pay", "failed", [("elsewhere", 1, 4, False)]),
+                ("pay", "canceled", [("elsewhere", 1, 6, True)]),
+                ("pay", "goes on", [("elsewhere", 1, 8, True)]),
+                ("body", "attempt 1", [("waiting", 5, 6, True)]),
+                ("continued", "", INSTANT),
+            ],
+            id="children of a run that goes on as another",
+        ),
+        pytest.param(
+            [
+                (1, "event.sent", {"send": "0/send#0", "events": [{"name": "a"}]}),
+                (1, "event.sent", {"send": "0/send#1", "events": [{"name": "b"}, {"name": "c"}]}),
+                (2, "signal.sent", {"send": "0/tell#0", "run": "r9", "signal": "go", "data": None}),
+                (2, "patch.marked", {"patch": "new-prices"}),
+                (3, "published", {"message": "0/message#0", "topic": "progress", "data": 0.5}),
+                (3, "published", {"message": "0/message#1", "topic": "tokens", "data": "x" * 100}),
+                (4, "published", {"message": "0/message#2", "topic": "progress", "data": 1.0}),
+                (5, "cancel.requested", {"reason": "timeout"}),
+                (15, "run.canceled", {"stopped": True}),
+            ],
+            [
+                QUEUED,
+                ("sent a", "", INSTANT),
+                ("sent b and 1 more", "", INSTANT),
+                ("signaled go", "", INSTANT),
+                ("patch new-prices", "", INSTANT),
+                ("published progress", "2 messages, last 1.0", INSTANT),
+                ("published tokens", f'1 message, last "{"x" * 39}…', INSTANT),
+                ("time limit", "", INSTANT),
+                ("stopped", "", INSTANT),
+            ],
+            id="what takes no time",
+        ),
     ],
 )
 def test_rows(records: list[tuple[float, str, dict[str, Any]]], rows: list[Any]) -> None:
@@ -167,6 +245,28 @@ def test_the_picture_of_a_retried_step() -> None:
     assert "retry 2 of 4, due in 1 min" in picture
     assert "attempt 0 failed: ValueError: no ⏎ way · tried again at" in first
     assert "attempt 1 failed: ValueError: no ⏎ way · tried again at" in second
+
+
+def test_the_picture_of_what_others_do() -> None:
+    rows = timeline(
+        history(
+            (0, "run.created", {}),
+            (0, "run.started", {}),
+            (0, "child.started", {**child(0), "run": "r0"}),
+            (8, "signal.awaited", {"wait": "0/signal#0", "signal": "approve", "until": at(92)}),
+            (16, "published", {"message": "0/message#0", "topic": "progress", "data": 0.5}),
+            (24, "published", {"message": "0/message#1", "topic": "progress", "data": "\x1b[2J"}),
+            (24, "signal.sent", {"send": "0/tell#0", "run": "r9", "signal": "go", "data": None}),
+        )
+    )
+    [pay, approve, progress, signaled] = lines(rows, 32, 32)
+    assert "═" * 32 in pay
+    assert pay.endswith("running, run r0")
+    assert f"{' ' * 8}{'┄' * 24}" in approve
+    assert "waiting, until in 1 min" in approve
+    assert f"{' ' * 16}◆{' ' * 7}◆{' ' * 7}" in progress
+    assert '2 messages, last "\\u001b[2J"' in progress
+    assert signaled.endswith("run r9")
 
 
 def test_what_is_short_can_be_seen_and_what_is_instant_too() -> None:

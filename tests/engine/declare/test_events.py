@@ -1,13 +1,12 @@
 from dataclasses import FrozenInstanceError, dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from durably.engine.declare.events import Cron, Event, Signal, Trigger, TriggerIndex, matches
-from durably.engine.errors import NotBuilt
 from durably.engine.values.codec import Mismatch, decoder_for, encode
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -97,9 +96,15 @@ class TestValues:
         raw = encode({"name": "approve", "data": {"id": "o"}, "at": AT})
         assert decoder_for(Signal[Order])(raw) == Signal("approve", Order("o"), AT)
 
-    def test_a_condition_is_not_built(self) -> None:
-        with pytest.raises(NotBuilt, match="where"):
-            Trigger("a", where="event.data.x > 1")
+    def test_a_condition_is_compiled_where_it_is_declared(self) -> None:
+        assert Trigger("a", where="event.data.x > 1") == Trigger("a", "event.data.x > 1") != Trigger("a")
+        with pytest.raises(ValueError, match="line 1, column 15: Syntax error"):
+            Trigger("a", where="event.data.x >")
+
+    @pytest.mark.parametrize("name", ["trigger", "vars"])
+    def test_a_condition_is_on_the_event_alone(self, name: str) -> None:
+        with pytest.raises(ValueError, match=f"undeclared reference to '{name}.x'; it can use event and"):
+            Trigger("a", where=f"event.data.x == {name}.x")
 
     def test_cron_holds_what_it_is_given(self) -> None:
         assert Cron("0 2 * * *") == Cron("0 2 * * *", timezone="UTC", jitter=0, catch_up="once")
@@ -140,12 +145,20 @@ class Definition(NamedTuple):
     triggers: tuple[Trigger, ...]
 
 
-def definition(name: str, *patterns: str, version: int = 1) -> Definition:
-    return Definition(name, version, tuple(map(Trigger, patterns)))
+def definition(name: str, *triggers: str | Trigger, version: int = 1) -> Definition:
+    return Definition(name, version, tuple(Trigger(each) if isinstance(each, str) else each for each in triggers))
 
 
-def started(event: str, *definitions: Definition) -> list[tuple[str, int]]:
-    return [(each.name, each.version) for each in TriggerIndex(definitions).matching(event)]
+def started(name: str, *definitions: Definition, **data: object) -> list[tuple[str, int]]:
+    event = {"name": name, "data": data}
+    return [(each.name, each.version) for each in TriggerIndex(definitions).matching(name, lambda: event)]
+
+
+def unneeded() -> NoReturn:
+    raise AssertionError("the event was decoded for nothing")
+
+
+MANY = Trigger("x", where="event.data.n > 10")
 
 
 PARTS = st.lists(st.sampled_from(["a", "b", "/", "."]), min_size=1, max_size=6).map("".join)
@@ -176,6 +189,42 @@ class TestTriggerIndex:
         ]
         assert started("x", *versions) == [("a", 10)]
         assert started("z", *versions) == [("a", 1)]
+
+    def test_a_condition(self) -> None:
+        assert started("x", definition("a", MANY), definition("b", "x"), n=11) == [("a", 1), ("b", 1)]
+        assert started("x", definition("a", MANY), definition("b", "x"), n=10) == [("b", 1)]
+
+    def test_a_field_that_is_missing_starts_nothing(self) -> None:
+        assert started("x", definition("a", MANY)) == []
+
+    def test_one_of_several_triggers_will_do(self) -> None:
+        either = definition("a", MANY, Trigger("x", where="has(event.data.always)"))
+        assert started("x", either, n=0) == []
+        assert started("x", either, n=0, always=None) == [("a", 1)]
+        assert started("x", definition("a", MANY, "x"), n=0) == [("a", 1)]
+
+    def test_a_condition_on_another_name_does_not_count(self) -> None:
+        assert started("x", definition("a", MANY, Trigger("y", where="true"), "x/*"), n=0) == []
+        assert started("x/y", definition("a", MANY, "x/*"), n=0) == [("a", 1)]
+
+    def test_the_highest_version_alone_decides(self) -> None:
+        assert started("x", definition("a", "x"), definition("a", MANY, version=2), n=0) == []
+        assert started("x", definition("a", "x"), definition("a", MANY, version=2), n=11) == [("a", 2)]
+        assert started("x", definition("a", MANY), definition("a", "x", version=2), n=0) == [("a", 2)]
+
+    def test_the_event_is_decoded_when_a_condition_asks_and_once(self) -> None:
+        decoded: list[str] = []
+
+        def event() -> dict[str, Any]:
+            decoded.append("once")
+            return {"data": {"n": 11}}
+
+        index = TriggerIndex([definition("a", MANY), definition("b", MANY), definition("c", "y"), definition("d", "z")])
+        assert [each.name for each in index.matching("y", unneeded)] == ["c"]
+        assert [each.name for each in TriggerIndex([definition("d", "z")]).matching("z", unneeded)] == ["d"]
+        assert not decoded
+        assert [each.name for each in index.matching("x", event)] == ["a", "b"]
+        assert decoded == ["once"]
 
     @given(PARTS, st.lists(st.tuples(PARTS, st.booleans()), max_size=8))
     def test_it_finds_what_matching_one_by_one_finds(self, name: str, patterns: list[tuple[str, bool]]) -> None:

@@ -193,7 +193,7 @@ def simulate_elsewhere(test_file: str) -> list[dict[str, Any]]:
     for seed in ("1", "22", "333"):
         done = subprocess.run(
             [sys.executable, "-c", ELSEWHERE, __file__, test_file],
-            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2] / "src")},
+            env=os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[3] / "src")},
             capture_output=True,
             check=False,
             text=True,

@@ -1,9 +1,13 @@
 """The guard of development and tests. It stays for a process's life, so each case has a process of its own."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+SRC = Path(__file__).parents[3] / "src"
 
 PROGRAM = """
 import asyncio, sys
@@ -45,7 +49,14 @@ asyncio.run(main())
 
 def outcomes(code: str) -> list[str]:
     program = PROGRAM.format(code=code)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(SRC)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     return done.stdout.split()
 
 

@@ -3,19 +3,16 @@
 import asyncio
 import gc
 import math
-import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
 import pytest
 
-from durably.engine.errors import Forbidden
 from durably.engine.loop.run_loop import RunLoop, Spin, TimerHandle
 
 
@@ -265,40 +262,6 @@ def test_a_task_that_swallows_every_cancel_is_a_spin(launch: Any) -> None:
     with pytest.raises(Spin, match=r"1,000 callbacks .* asyncio task 0: .*step \(.*conftest.py:"):
         loop.drive(max_callbacks=1_000)
     loop.evict()
-
-
-def test_to_thread_is_forbidden_before_the_thread_does_anything(simulate: Any) -> None:
-    did: list[str] = []
-
-    async def workflow(_: Any) -> None:
-        await anyio.to_thread.run_sync(did.append, "harm")
-
-    threads = threading.active_count()
-    run = simulate(workflow)
-    assert isinstance(run.error, Forbidden)
-    assert "anyio.to_thread.run_sync" in str(run.error)
-    assert not did
-    assert threading.active_count() == threads
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: anyio.open_file(__file__),
-        lambda: anyio.Path(__file__).exists(),
-        lambda: anyio.connect_tcp("127.0.0.1", 9),
-        lambda: anyio.run_process(["true"]),
-        lambda: anyio.getaddrinfo("localhost", 80),
-    ],
-)
-def test_what_reaches_out_of_the_run_is_forbidden(call: Callable[[], Any], simulate: Any) -> None:
-    async def workflow(_: Any) -> None:
-        await call()
-
-    error: BaseException = simulate(workflow).error
-    while isinstance(error, BaseExceptionGroup):
-        (error,) = cast("BaseExceptionGroup[BaseException]", error).exceptions
-    assert isinstance(error, Forbidden)
 
 
 def test_an_evicted_scope_leaves_nothing_behind(launch: Any) -> None:

@@ -308,26 +308,6 @@ def test_a_gathered_branch_keeps_its_own_results_whatever_the_order(simulate: An
     assert simulate(workflow).result == [[f"{number}.{i}" for i in range(2)] for number in range(10)]
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: asyncio.to_thread(int),
-        lambda: asyncio.open_connection("127.0.0.1", 9),
-        lambda: asyncio.start_server(print, "127.0.0.1", 0),
-        lambda: asyncio.create_subprocess_exec("true"),
-        lambda: asyncio.create_subprocess_shell("true"),
-        lambda: asyncio.get_running_loop().getaddrinfo("localhost", 80),
-    ],
-)
-def test_what_reaches_out_of_the_run_is_forbidden(call: Callable[[], Any], simulate: Any) -> None:
-    async def workflow(_: Any) -> None:
-        await call()
-
-    error = simulate(workflow).error
-    assert isinstance(error, Forbidden)
-    assert "put the call in a step" in str(error)
-
-
 def test_tasks_made_by_hand_are_forbidden(simulate: Any) -> None:
     async def workflow(step: Any) -> None:
         await asyncio.Task(step("a"), loop=asyncio.get_running_loop())

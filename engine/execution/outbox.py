@@ -1,0 +1,251 @@
+"""What a group does to other runs: carried out in the group's own commit, and told to them after it (DESIGN rule 9).
+
+A child is created, an event stored, a signal put into an inbox with the very record that says so, or not at all.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from durably.engine.body.calls import decode_event
+from durably.engine.declare.matching import Match
+from durably.engine.execution.arrivals import Arrivals, run_row
+from durably.engine.execution.inbox import (
+    CancelItem,
+    ChildItem,
+    Item,
+    LookBackItem,
+    SignalItem,
+    encode_item,
+)
+from durably.engine.log.records import (
+    NOTHING,
+    BodyFailed,
+    ChildCanceled,
+    ChildCancelRequested,
+    ChildFailed,
+    ChildStarted,
+    ChildSucceeded,
+    EventAwaited,
+    EventReceived,
+    EventSent,
+    Record,
+    RunCanceled,
+    RunContinued,
+    RunCreated,
+    RunFailed,
+    RunSucceeded,
+    SignalSent,
+    TimerFired,
+    WaitCanceled,
+    encode_record,
+    from_us,
+    to_us,
+)
+from durably.engine.log.state import RunState
+from durably.engine.values.codec import decode_json
+from durably.store import (
+    Append,
+    Create,
+    InboxRow,
+    Ingest,
+    LogRow,
+    Operation,
+    Put,
+    Result,
+    RunRow,
+    Store,
+    WaitRow,
+    Written,
+)
+from durably.store.runtime import SECOND_US
+
+__all__ = ["REACHING", "Outbox", "Parcel"]
+
+REACHING = frozenset(
+    {
+        EventAwaited,
+        EventReceived,
+        WaitCanceled,
+        TimerFired,
+        EventSent,
+        SignalSent,
+        ChildStarted,
+        ChildCancelRequested,
+        BodyFailed,
+        RunSucceeded,
+        RunFailed,
+        RunCanceled,
+        RunContinued,
+    }
+)
+"""Records that may have to do with others than their own run."""
+
+
+class Parcel(Struct):
+    """What goes with a group, as an `Append` takes it, and the runs that begin with it."""
+
+    waits: list[WaitRow] = []
+    unwaits: list[str] = []
+    also: list[Operation] = []
+    begins: list[list[tuple[RunRow, RunCreated]]] = []
+    """For each operation of `also`, the runs that it creates."""
+    heir: int | None = None
+
+    def send(self, operation: Operation, begins: Sequence[tuple[RunRow, RunCreated]] = ()) -> None:
+        self.also.append(operation)
+        self.begins.append(list(begins))
+
+    def tell(self, run_id: str, at_us: int, item: Item) -> None:
+        self.send(Put(InboxRow(0, at_us, encode_item(item)), to=run_id))
+
+
+class Outbox:
+    """Packs what a group sends. `begin` is called for each run that was created, `look` for runs that have got mail."""
+
+    def __init__(
+        self,
+        store: Store,
+        arrivals: Arrivals,
+        *,
+        begin: Callable[[RunRow, RunCreated], None],
+        look: Callable[[Sequence[int]], None],
+    ) -> None:
+        self._store = store
+        self._arrivals = arrivals
+        self._begin = begin
+        self._look = look
+
+    def pack(self, parcel: Parcel, run_id: str, state: RunState, record: Record, at_us: int) -> None:
+        """Add what goes with a record. `state` is that before the record."""
+        match record:
+            case EventAwaited():
+                parcel.waits.append(wait_row(record))
+            case EventReceived():
+                parcel.unwaits += record.waits
+            case WaitCanceled() | TimerFired():
+                key = record.wait if isinstance(record, WaitCanceled) else record.timer
+                if isinstance(state.waits.get(key), EventAwaited):
+                    parcel.unwaits.append(key)
+            case EventSent():
+                self._send_events(parcel, record, at_us)
+            case SignalSent():
+                parcel.tell(record.run, at_us, SignalItem(record.signal, record.data, at_us))
+            case ChildStarted():
+                self._start_child(parcel, run_id, state, record, at_us)
+            case ChildCancelRequested():
+                parcel.tell(state.children[record.child].run, at_us, CancelItem())
+            case BodyFailed() | RunSucceeded() | RunFailed() | RunCanceled() | RunContinued():
+                parcel.unwaits += [key for key, wait in state.waits.items() if isinstance(wait, EventAwaited)]
+                if not isinstance(record, BodyFailed):
+                    self._pack_end(parcel, run_id, state, record, at_us)
+            case _:
+                pass
+
+    def attach(self, parcel: Parcel, append: Append) -> None:
+        """Let a group take its parcel with it."""
+        append.waits, append.unwaits, append.also = parcel.waits, parcel.unwaits, parcel.also
+        append.heir = parcel.heir
+        self._arrivals.expect(parcel.waits)
+
+    def _send_events(self, parcel: Parcel, record: EventSent, at_us: int) -> None:
+        prepared = [self._arrivals.prepare(decode_event(raw), at_us) for raw in _split(record.events)]
+        begins = [pair for each in prepared for pair in each.runs]
+        parcel.send(Ingest([each.arrival for each in prepared]), begins)
+
+    def _start_child(self, parcel: Parcel, run_id: str, state: RunState, record: ChildStarted, at_us: int) -> None:
+        assert state.created is not None
+        created = RunCreated(
+            workflow=record.workflow,
+            version=record.version,
+            input=record.input,
+            trigger="CHILD",
+            event=NOTHING,
+            environment=state.created.environment,
+            test=state.created.test,
+            origin=run_id,
+            parent=run_id,
+            child=record.child,
+            due_at=from_us(at_us + int(record.delay * SECOND_US)) if record.delay else None,
+            timeout=record.timeout,
+        )
+        self._create(parcel, record.run, created, at_us)
+
+    def _pack_end(
+        self,
+        parcel: Parcel,
+        run_id: str,
+        state: RunState,
+        record: RunSucceeded | RunFailed | RunCanceled | RunContinued,
+        at_us: int,
+    ) -> None:
+        created = state.created
+        assert created is not None
+        if isinstance(record, RunContinued):
+            again = RunCreated(
+                workflow=created.workflow,
+                version=record.version,
+                input=record.input,
+                trigger=created.trigger,
+                event=NOTHING,
+                environment=created.environment,
+                test=created.test,
+                origin=run_id,
+                parent=created.parent,
+                child=created.child,
+                timeout=created.timeout,
+            )
+            parcel.heir = self._create(parcel, record.continued_to, again, at_us)
+        elif created.parent is not None:
+            parcel.tell(created.parent, at_us, ChildItem(_outcome(created.child, record)))
+
+    def _create(self, parcel: Parcel, run_id: str, created: RunCreated, at_us: int) -> int:
+        row = run_row(self._store.new_run(), run_id, created, at_us)
+        parcel.send(Create(row, LogRow(row.run, 1, at_us, encode_record(created))), [(row, created)])
+        return row.run
+
+    def delivered(self, parcel: Parcel, written: Written) -> None:
+        """The group is durable: begin the runs that were created with it, wake those that have got something."""
+        woken = set(written.woken)
+        for result, begins in zip(written.also, parcel.begins, strict=True):
+            if isinstance(result, Written):
+                woken.update(result.woken)
+            if _was_done(result):
+                for row, created in begins:
+                    self._begin(row, created)
+        if woken:
+            self._look(sorted(woken))
+
+
+def wait_row(record: EventAwaited) -> WaitRow:
+    """A wait as the store finds it when an event arrives."""
+    match = Match.of(decode_json(bytes(record.match)), None)
+    return WaitRow(
+        key=record.wait,
+        event=record.event,
+        paths=match.paths,
+        topic=match.topic(record.event),
+        since_us=None if record.since is None else to_us(record.since),
+        look_back=encode_item(LookBackItem(record.wait)),
+    )
+
+
+def _outcome(
+    child: str, record: RunSucceeded | RunFailed | RunCanceled
+) -> ChildSucceeded | ChildFailed | ChildCanceled:
+    match record:
+        case RunSucceeded():
+            return ChildSucceeded(child=child, output=record.output)
+        case RunFailed():
+            return ChildFailed(child=child, error=record.error)
+        case RunCanceled():
+            return ChildCanceled(child=child)
+
+
+def _was_done(result: Result) -> bool:
+    """Whether the runs of an operation were created: not if they, or the event, were there already."""
+    return result is None or (isinstance(result, Written) and not result.known)
+
+
+_split = msgspec.json.Decoder(list[Raw]).decode

@@ -1,0 +1,474 @@
+"""Generated programs as data: what each part is, what it does when it is run, and whether its outcome is certain.
+
+A program is a tree of plain values, so that one that fails prints readable and can be run again from its JSON. All
+that its code does is a function of the outcomes it sees; that is what makes it a workflow.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import Any, Literal, TypeAlias
+
+import anyio
+from msgspec import Struct
+
+from durably import StepError, current, sleep
+from tests.properties.machine import BRANCH, DRAWS, STEPS, Machine
+
+__all__ = ["Node", "Part"]
+
+
+class Node(Struct, frozen=True, tag=True, tag_field="do", omit_defaults=True, repr_omit_defaults=True):
+    """A part of a program. What its children do to the two questions is the default answer."""
+
+    async def run(self, machine: Machine) -> Any:
+        """Do it, and give a value of JSON."""
+        raise NotImplementedError
+
+    @property
+    def children(self) -> "tuple[Node, ...]":
+        """The parts it is made of."""
+        found: list[Node] = []
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            found += [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, Node)]
+        return tuple(found)
+
+    @property
+    def races(self) -> bool:
+        """Whether its value may depend on what is how fast, and so may be another one after a crash."""
+        return any(child.races for child in self.children)
+
+    @property
+    def raises(self) -> bool:
+        """Whether it may raise."""
+        return any(child.raises for child in self.children)
+
+
+# -- leaves
+
+
+class Do(Node):
+    """Call a step that takes so many seconds and fails so many times."""
+
+    name: str = ""
+    takes: float = 0
+    fails: int = 0
+    step: Literal["work", "hurried", "fragile"] = "work"
+    draw: Literal["", "now", "random", "uuid4"] = ""
+
+    async def run(self, machine: Machine) -> Any:
+        try:
+            value = await STEPS[self.step](self.name, self.fails, self.takes, DRAWS[self.draw]())
+        except (StepError, asyncio.CancelledError) as error:
+            machine.note(f"{self.name} {type(error).__name__}")
+            raise
+        machine.note(self.name)
+        return value
+
+    @property
+    def races(self) -> bool:
+        return False
+
+    @property
+    def raises(self) -> bool:
+        return self.fails > {"work": 2, "hurried": 1, "fragile": 0}[self.step] or (
+            self.step == "hurried" and self.takes > 6
+        )
+
+
+class Sleep(Node):
+    """Wait."""
+
+    seconds: float = 0
+    by: Literal["asyncio", "durably", "anyio"] = "asyncio"
+
+    async def run(self, machine: Machine) -> Any:
+        sleeps = {"asyncio": asyncio.sleep, "durably": sleep, "anyio": anyio.sleep}
+        await sleeps[self.by](self.seconds)
+        machine.note(f"slept {self.seconds}")
+
+
+class Draw(Node):
+    """Take the time or something random, without waiting."""
+
+    what: Literal["now", "random", "uuid4"] = "now"
+
+    async def run(self, machine: Machine) -> Any:
+        return DRAWS[self.what]()
+
+    @property
+    def races(self) -> bool:
+        return True
+
+
+class Stumble(Node):
+    """Raise until the body's attempt of that number: the body is run again from its log."""
+
+    until: int = 1
+
+    async def run(self, machine: Machine) -> Any:
+        if current().attempt < self.until:
+            machine.note("stumbled")
+            raise ValueError(f"body attempt {current().attempt}")
+
+    @property
+    def raises(self) -> bool:
+        return True
+
+
+class Set(Node):
+    """Set an event, for good."""
+
+    event: Literal["a", "b"] = "a"
+
+    async def run(self, machine: Machine) -> Any:
+        machine.event(self.event).set()
+
+
+class Await(Node):
+    """Wait for an event, which nobody may ever set."""
+
+    event: Literal["a", "b"] = "a"
+    at_most: float = 20
+
+    async def run(self, machine: Machine) -> Any:
+        try:
+            return await asyncio.wait_for(machine.event(self.event).wait(), self.at_most)
+        except TimeoutError:
+            return f"no {self.event}"
+
+    @property
+    def races(self) -> bool:
+        return True
+
+
+# -- one after another
+
+
+class Sequence(Node):
+    """One part after another."""
+
+    parts: "tuple[Part, ...]" = ()
+
+    async def run(self, machine: Machine) -> Any:
+        return [await part.run(machine) for part in self.parts]
+
+
+class Finally(Node):
+    """`try … finally`, with steps in the finally."""
+
+    part: "Part"
+    cleanup: "Part"
+
+    async def run(self, machine: Machine) -> Any:
+        try:
+            return await self.part.run(machine)
+        finally:
+            machine.note("cleaning up")
+            await self.cleanup.run(machine)
+
+
+class Rescue(Node):
+    """`except StepError`, or any error."""
+
+    part: "Part"
+    otherwise: "Part"
+    errors: Literal["StepError", "Exception"] = "StepError"
+
+    async def run(self, machine: Machine) -> Any:
+        try:
+            return await self.part.run(machine)
+        except {"StepError": StepError, "Exception": Exception}[self.errors] as error:
+            machine.note(f"rescued from {type(error).__name__}")
+            return [type(error).__name__, await self.otherwise.run(machine)]
+
+
+class Compensate(Node):
+    """`except CancelledError`, with steps to undo what was done; it may swallow the cancel."""
+
+    part: "Part"
+    undo: "Part"
+    swallow: bool = False
+
+    async def run(self, machine: Machine) -> Any:
+        try:
+            return await self.part.run(machine)
+        except asyncio.CancelledError:
+            undone = await self.undo.run(machine)
+            machine.note("undone")
+            if self.swallow:
+                return ["undone", undone]
+            raise
+
+
+class Guarded(Node):
+    """Hold a lock meanwhile."""
+
+    part: "Part"
+    by: Literal["lock", "semaphore", "condition", "anyio.Lock", "anyio.Semaphore"] = "semaphore"
+
+    async def run(self, machine: Machine) -> Any:
+        async with machine.lock(self.by):
+            machine.note(f"holds {self.by}")
+            return await self.part.run(machine)
+
+    @property
+    def races(self) -> bool:
+        return True  # in itself and nested it waits for ever, or until something else gives way
+
+
+class Generated(Node):
+    """Take some of what an async generator gives; what is left is closed at once, or when the run ends."""
+
+    parts: "tuple[Part, ...]" = ()
+    take: int = 1
+    closing: bool = True
+
+    async def run(self, machine: Machine) -> Any:
+        async def generate() -> AsyncGenerator[Any]:
+            try:
+                for part in self.parts:
+                    yield await part.run(machine)
+            finally:
+                machine.note("generator ended")
+
+        taken: list[Any] = []
+        generator = generate()
+        if self.closing:
+            async with aclosing(generator):
+                async for value in generator:
+                    taken.append(value)
+                    if len(taken) == self.take:
+                        break
+            return taken
+        async for value in generator:
+            taken.append(value)
+            if len(taken) == self.take:
+                break
+        return taken
+
+
+# -- at once
+
+
+async def _branch(machine: Machine, number: int, part: Node) -> Any:
+    BRANCH.set(f"{BRANCH.get()}/{number}")
+    return await part.run(machine)
+
+
+class Concurrent(Node):
+    """Parts at once. Where one raises, it depends on time what the others have done."""
+
+    parts: "tuple[Part, ...]" = ()
+
+    def branches(self, machine: Machine) -> list[Any]:
+        """The parts as coroutines."""
+        return [_branch(machine, number, part) for number, part in enumerate(self.parts)]
+
+    @property
+    def races(self) -> bool:
+        return any(part.races or part.raises for part in self.parts)
+
+
+class Gather(Concurrent):
+    """`asyncio.gather`, with or without `return_exceptions`."""
+
+    collect: bool = False
+
+    async def run(self, machine: Machine) -> Any:
+        if not self.collect:
+            return await asyncio.gather(*self.branches(machine))
+        results = await asyncio.gather(*self.branches(machine), return_exceptions=True)
+        return [type(each).__name__ if isinstance(each, BaseException) else each for each in results]
+
+    @property
+    def races(self) -> bool:
+        return any(part.races or (part.raises and not self.collect) for part in self.parts)
+
+
+class Group(Concurrent):
+    """`asyncio.TaskGroup`."""
+
+    async def run(self, machine: Machine) -> Any:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(branch) for branch in self.branches(machine)]
+        return [task.result() for task in tasks]
+
+
+class Crew(Concurrent):
+    """A task group of anyio's."""
+
+    async def run(self, machine: Machine) -> Any:
+        results: dict[str, Any] = {}
+
+        async def keep(number: int, part: Node) -> None:
+            results[str(number)] = await _branch(machine, number, part)
+
+        async with anyio.create_task_group() as group:
+            for number, part in enumerate(self.parts):
+                group.start_soon(keep, number, part)
+        return dict(sorted(results.items()))
+
+
+class Pipe(Node):
+    """One puts what the parts give into a queue, others take it out and handle it."""
+
+    parts: "tuple[Part, ...]"
+    handler: "Part"
+    workers: int = 1
+    size: int = 0
+
+    async def run(self, machine: Machine) -> Any:
+        queue: asyncio.Queue[Any] = asyncio.Queue(self.size)
+        handled: list[Any] = []
+
+        async def produce() -> None:
+            for part in self.parts:
+                await queue.put([await part.run(machine)])
+            for _ in range(self.workers):
+                await queue.put(None)
+
+        async def consume() -> None:
+            while (item := await queue.get()) is not None:
+                handled.append([*item, await self.handler.run(machine)])
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(produce())
+            for _ in range(self.workers):
+                group.create_task(consume())
+        return handled
+
+    @property
+    def races(self) -> bool:
+        return self.workers > 1 or any(child.races or child.raises for child in self.children)
+
+
+# -- against each other, and against time
+
+
+class Racing(Node):
+    """Parts whose value depends on what is faster."""
+
+    @property
+    def races(self) -> bool:
+        return True
+
+
+class Race(Racing):
+    """The first that ends; the others are canceled, and waited for or not."""
+
+    parts: "tuple[Part, ...]" = ()
+    by: Literal["wait", "wait_gathered", "as_completed"] = "wait"
+    reap: bool = True
+
+    async def run(self, machine: Machine) -> Any:
+        tasks = [asyncio.create_task(_branch(machine, number, part)) for number, part in enumerate(self.parts)]
+        try:
+            return await self._first(tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            if self.reap:
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _first(self, tasks: list[asyncio.Task[Any]]) -> Any:
+        if self.by == "as_completed":
+            return await next(iter(asyncio.as_completed(tasks)))
+        waited = [asyncio.gather(task) for task in tasks] if self.by == "wait_gathered" else tasks
+        done, pending = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        for loser in pending:  # in the order of the set, which has to be the same everywhere
+            loser.cancel()
+        return [await each for each in done]
+
+
+class Limit(Racing):
+    """A time limit."""
+
+    part: "Part"
+    seconds: float = 0
+    by: Literal["timeout", "wait_for", "fail_after", "move_on_after"] = "timeout"
+
+    async def run(self, machine: Machine) -> Any:
+        try:
+            match self.by:
+                case "timeout":
+                    async with asyncio.timeout(self.seconds):
+                        return await self.part.run(machine)
+                case "wait_for":
+                    return await asyncio.wait_for(self.part.run(machine), self.seconds)
+                case "fail_after":
+                    with anyio.fail_after(self.seconds):
+                        return await self.part.run(machine)
+                case "move_on_after":
+                    with anyio.move_on_after(self.seconds):
+                        return await self.part.run(machine)
+        except TimeoutError:
+            machine.note("too late")
+        return "too late"
+
+
+class Shielded(Racing):
+    """Lose patience with what goes on behind a shield, and wait for it after all."""
+
+    part: "Part"
+    seconds: float = 0
+
+    async def run(self, machine: Machine) -> Any:
+        task = asyncio.create_task(self.part.run(machine))
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            machine.note("impatient")
+            return await task
+
+
+class Stopped(Racing):
+    """Start something, cancel it after a while, see what became of it."""
+
+    part: "Part"
+    seconds: float = 0
+
+    async def run(self, machine: Machine) -> Any:
+        task = asyncio.create_task(self.part.run(machine))
+        await asyncio.sleep(self.seconds)
+        task.cancel("stopped")
+        with suppress(asyncio.CancelledError):
+            return await task
+        return "stopped"
+
+
+class Background(Racing):
+    """Start something and never look at it again."""
+
+    part: "Part"
+
+    async def run(self, machine: Machine) -> Any:
+        machine.background.append(asyncio.create_task(self.part.run(machine)))
+
+
+Part: TypeAlias = (
+    Do
+    | Sleep
+    | Draw
+    | Stumble
+    | Set
+    | Await
+    | Sequence
+    | Finally
+    | Rescue
+    | Compensate
+    | Guarded
+    | Generated
+    | Gather
+    | Group
+    | Crew
+    | Pipe
+    | Race
+    | Limit
+    | Shielded
+    | Stopped
+    | Background
+)
+"""Any part, as it is read from JSON."""

@@ -1,0 +1,124 @@
+"""How programs are generated."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from tests.properties import nodes
+from tests.properties.nodes import Part
+from tests.properties.programs import Program
+
+__all__ = ["certain_programs", "programs"]
+
+DEPTH = 3
+"""How deep things are nested in each other: three in the body's two to four parts."""
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+Grow = Callable[[], Part]
+"""Gives a smaller part, to put into a larger one."""
+
+# -- leaves
+
+WAITS = st.sampled_from([2.0, 5.0, 12.0, 800.0])
+EVENTS = st.sampled_from(["a", "b"])
+STEPS = st.builds(
+    nodes.Do,
+    takes=st.sampled_from([1.0, 4.0, 9.0, 700.0]),
+    fails=st.sampled_from([0] * 9 + [1, 2, 3]),
+    step=st.sampled_from(["work"] * 6 + ["hurried", "fragile"]),
+    draw=st.sampled_from(["", "", "now", "random", "uuid4"]),
+)
+SLEEPS = st.builds(nodes.Sleep, st.just(0.0) | WAITS, st.sampled_from(["asyncio", "durably", "anyio"]))
+CERTAIN_LEAVES = [*[STEPS] * 9, *[SLEEPS] * 3, st.builds(nodes.Set, EVENTS), st.builds(nodes.Stumble)]
+RACING_LEAVES = [
+    st.builds(nodes.Draw, st.sampled_from(["now", "random", "uuid4"])),
+    st.builds(nodes.Await, EVENTS, WAITS),
+]
+
+# -- what is made of smaller parts
+
+LIMITS = st.sampled_from(["timeout", "wait_for", "fail_after", "move_on_after"])
+LOCKS = st.sampled_from(["lock", "semaphore", "condition", "anyio.Lock", "anyio.Semaphore"])
+RACES = st.sampled_from(["wait", "as_completed"])
+ERRORS = st.sampled_from(["StepError", "Exception"])
+COUNTS = st.integers(2, 4)
+
+
+def _parts(draw: Draw, grow: Grow) -> tuple[Part, ...]:
+    return tuple(grow() for _ in range(draw(COUNTS)))
+
+
+CERTAIN: list[Callable[[Draw, Grow], Part]] = [
+    lambda draw, grow: nodes.Sequence(_parts(draw, grow)),
+    lambda draw, grow: nodes.Gather(_parts(draw, grow), draw(st.booleans())),
+    lambda draw, grow: nodes.Group(_parts(draw, grow)),
+    lambda draw, grow: nodes.Crew(_parts(draw, grow)),
+    lambda draw, grow: nodes.Pipe(_parts(draw, grow), grow(), 1, draw(st.integers(0, 1))),
+    lambda draw, grow: nodes.Generated(_parts(draw, grow), draw(COUNTS), draw(st.booleans())),
+    lambda draw, grow: nodes.Finally(grow(), grow()),
+    lambda draw, grow: nodes.Rescue(grow(), grow(), draw(ERRORS)),
+    lambda draw, grow: nodes.Compensate(grow(), grow(), draw(st.booleans())),
+]
+"""What leaves the outcome certain, if the parts do."""
+
+RACING: list[Callable[[Draw, Grow], Part]] = [
+    lambda draw, grow: nodes.Race(_parts(draw, grow), draw(RACES), draw(st.booleans())),
+    lambda draw, grow: nodes.Limit(grow(), draw(WAITS), draw(LIMITS)),
+    lambda draw, grow: nodes.Shielded(grow(), draw(WAITS)),
+    lambda draw, grow: nodes.Stopped(grow(), draw(WAITS)),
+    lambda draw, grow: nodes.Background(grow()),
+    lambda draw, grow: nodes.Pipe(_parts(draw, grow), grow(), 2, draw(st.integers(0, 1))),
+    lambda draw, grow: nodes.Guarded(grow(), draw(LOCKS)),
+]
+"""What lets time decide."""
+
+
+def _part(draw: Draw, depth: int, *, racing: bool) -> Part:
+    if depth == 0 or draw(st.integers(0, 2)) == 0:
+        return draw(draw(st.sampled_from(CERTAIN_LEAVES + RACING_LEAVES * racing)))
+    make = draw(st.sampled_from(CERTAIN + RACING * racing))
+    return make(draw, lambda: _part(draw, depth - 1, racing=racing))
+
+
+@st.composite
+def programs(draw: Draw) -> Program:
+    """Programs of any kind; some are canceled, once or twice."""
+    body = nodes.Sequence(_parts(draw, lambda: _part(draw, DEPTH, racing=True)))
+    cancels = draw(st.lists(st.sampled_from([0.5, 3.0, 8.0, 30.0, 750.0]), max_size=2)) if draw(st.booleans()) else []
+    return numbered(Program(body, tuple(cancels)))
+
+
+@st.composite
+def certain_programs(draw: Draw) -> Program:
+    """Programs without anything made to race. What their errors leave to chance, `Program.is_certain` tells."""
+    return numbered(Program(nodes.Sequence(_parts(draw, lambda: _part(draw, DEPTH, racing=False)))))
+
+
+def numbered(program: Program) -> Program:
+    """Give each step a name of its own, and no two things the same time.
+
+    What happens at the very same microsecond may happen in either order. So durations get odd fractions of a second,
+    spread by Knuth's factor so that sums of them differ too.
+    """
+    numbers = count(1)
+
+    def odd(seconds: float) -> float:
+        return round(seconds + next(numbers) * 2_654_435_761 % 2**20 / 1e6, 6) if seconds else seconds
+
+    def renamed(value: Any) -> Any:
+        match value:
+            case {"do": "Do"}:
+                return {**value, "name": f"s{next(numbers)}", "takes": odd(value.get("takes", 0))}
+            case dict():
+                return {key: renamed(each) for key, each in value.items()}
+            case list() | tuple():
+                return [renamed(each) for each in value]
+            case float():
+                return odd(value)
+            case _:
+                return value
+
+    return msgspec.convert(renamed(msgspec.to_builtins(program)), Program)
