@@ -12,6 +12,7 @@ from durably.api.health import Health
 from durably.api.limits import LIMITS, Limits
 from durably.api.origin import check_origin
 from durably.api.runs import Runs
+from durably.api.stack import Stacks
 from durably.api.streams import Streams
 from durably.api.waits import Waits
 from durably.api.workflows import Workflows
@@ -33,6 +34,7 @@ def make_app(engine: Engine, limits: Limits = LIMITS) -> web.Application:
             *Events(engine, limits).routes(),
             *Runs(engine, limits).routes(),
             *Streams(engine, limits, waits).routes(),
+            *Stacks(engine).routes(),
             *Workflows(engine, limits, waits).routes(),
             *Health(engine).routes(),
             *unbuilt.routes(),

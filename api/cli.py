@@ -29,6 +29,7 @@ COMMANDS: dict[str, _Entry] = {
     "rerun": _Entry("control", "Run again what a run did."),
     "fork": _Entry("control", "Go on from the middle of a run, in a new one."),
     "export": _Entry("history", "Write a run's history as JSON."),
+    "diff": _Entry("diff", "Show what two runs did differently."),
     "replay": _Entry("replay", "Replay a history with the code at hand."),
     "check": _Entry("check", "Find what is not deterministic in workflows."),
     "verify": _Entry("unbuilt", "Check a store's invariants. (not built yet)"),

@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 from yarl import URL
 
 from durably import DurablyError, History, NotBuilt, RunInfo
+from durably.engine.body.parked import ParkedTask
 from durably.engine.log.records import from_us
 
 __all__ = ["DEFAULT_URL", "NoAnswer", "NoServer", "Refused", "Remote", "RunFilter"]
@@ -72,6 +73,10 @@ class _Error(Struct):
     detail: str
 
 
+class _Stack(Struct):
+    tasks: list[ParkedTask]
+
+
 class _Errors(Struct):
     errors: list[_Error]
 
@@ -126,6 +131,11 @@ class Remote:
     async def history(self, run_id: str) -> History:
         """All records of a run."""
         return History.from_json(await self._ask("GET", f"{_path_of(run_id)}/history"))
+
+    async def stack(self, run_id: str) -> list[ParkedTask]:
+        """Where the run's code stands. `Refused` when it does not fit its history."""
+        answer = self._decode(await self._ask("GET", f"{_path_of(run_id)}/stack"), _Document)
+        return self._decode(answer.data.attributes, _Stack).tasks
 
     # -- changing
 
@@ -198,7 +208,7 @@ class Remote:
     def _foreign(self, why: str) -> DurablyError:
         return DurablyError(f"{self.url} does not answer as a Durably server of this version does: {why}")
 
-    def _decode(self, content: bytes, kind: type[T]) -> T:
+    def _decode(self, content: bytes | Raw, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(content, type=kind)
         except msgspec.DecodeError as error:

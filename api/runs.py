@@ -13,7 +13,7 @@ from durably.api.availability import refuse_work
 from durably.api.bodies import read_document
 from durably.api.errors import Problem
 from durably.api.jsonapi import Resource, collection, document
-from durably.api.limits import Limits
+from durably.api.limits import MAX_EVENT, Limits
 from durably.api.queries import ListQuery, cursor
 from durably.api.responses import JSON, respond
 from durably.store import RunQuery
@@ -50,7 +50,7 @@ class Signal(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a signal: the arguments of `Run.signal`."""
 
     name: str
-    data: Any = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _rerun = msgspec.json.Decoder(Rerun)
@@ -127,8 +127,11 @@ class Runs:
         refuse_work(self._engine)
         run = await self._find(request)
         given = await read_document(request, _signal, self._limits.body_s)
+        if len(given.data) > MAX_EVENT:
+            detail = f"the signal's data takes {len(given.data):,} bytes, more than {MAX_EVENT:,}; "
+            raise Problem(413, "too_large", detail + "store it elsewhere and send where it is", pointer="/data")
         try:
-            await run.signal(given.name, given.data)
+            await run.signal(given.name, msgspec.json.decode(given.data))
         except ValueError as error:
             raise Problem(400, "invalid_input", str(error), pointer="/name") from None
         return run_document(request, await run.info(), HTTPStatus.ACCEPTED)

@@ -2,8 +2,8 @@
 
 Each event is a record: its `id` is the record's seq, its name the record's type, its data the record as in the history
 document. A client that comes back says with `Last-Event-ID` (or `?after=`) where it was, as browsers do by themselves.
-`?topic=` leaves only what the run publishes under that topic. When the run has ended, an event `end` says so: `{"status": "SUCCEEDED"}`, with `continued_to` when it goes on as a
-new run, which has a stream of its own.
+`?topic=` leaves only what the run publishes under that topic. When the run has ended, an event `end` says so with the
+run's `status`, and `continued_to` when it goes on as a new run, which has a stream of its own.
 """
 
 import asyncio

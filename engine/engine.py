@@ -50,6 +50,7 @@ class Engine:
         max_threads: bodies of sync steps that run at once, each in a thread.
         max_parked: waiting runs that stay in memory; others are rebuilt by replay. 0 evicts at every wait.
         max_lost: crashes in a row after which a step fails as `WorkerLost`.
+        max_cpu: CPU time that a workflow may use between two waits, in seconds; a tenth of it is warned of in the log.
         drain_timeout: how long running steps may take to end when the engine stops, in seconds.
         codec: what users' data passes through on its way to the store and back, such as
             `durably.encryption.Encryption`.
@@ -71,6 +72,7 @@ class Engine:
         max_threads: int = 32,
         max_parked: int = 10_000,
         max_lost: int = 3,
+        max_cpu: Duration = 10,
         drain_timeout: Duration = 30,
         http_allow: Sequence[str] = (),
         codec: Codec | None = None,
@@ -90,6 +92,7 @@ class Engine:
             max_threads=_at_least(1, max_threads=max_threads),
             max_parked=_at_least(0, max_parked=max_parked),
             max_lost=_at_least(1, max_lost=max_lost),
+            max_cpu=to_seconds(max_cpu),
             drain_timeout=to_seconds(drain_timeout),
         )
         self._core: Core | None = None

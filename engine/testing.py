@@ -70,6 +70,9 @@ class VirtualClock:
     def elapsed_us(self) -> int:
         return self._real.elapsed_us()
 
+    def cpu_us(self) -> int:
+        return self._real.cpu_us()
+
     def call_at(self, due_us: int, callback: Callable[[], None]) -> Timer:
         timer = VirtualTimer(callback)
         heappush(self._timers, (due_us, next(self._order), timer))

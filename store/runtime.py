@@ -24,7 +24,6 @@ __all__ = [
     "Worker",
     "current_thread_id",
     "seeded",
-    "thread_cpu_us",
 ]
 
 SECOND_US = 1_000_000
@@ -52,6 +51,10 @@ class Clock(Protocol):
         """Real time that passes while the process computes, for slices and budgets; its zero means nothing."""
         ...
 
+    def cpu_us(self) -> int:
+        """CPU time that the calling thread has used: what others do meanwhile is not in it. A look costs 0.6 µs."""
+        ...
+
     def call_at(self, due_us: int, callback: Callable[[], None]) -> Timer:
         """Call `callback` on the running loop once engine time has reached `due_us`, never earlier."""
         ...
@@ -67,6 +70,9 @@ class SystemClock:
 
     def elapsed_us(self) -> int:
         return _elapsed_ns() // 1000
+
+    def cpu_us(self) -> int:
+        return time.thread_time_ns() // 1000
 
     def now_us(self) -> int:
         return self._offset_us + _elapsed_ns() // 1000
@@ -182,8 +188,3 @@ class Heartbeat:
 def current_thread_id() -> int:
     """The calling thread, as `sys._current_frames` names it."""
     return threading.get_ident()
-
-
-def thread_cpu_us() -> int:
-    """CPU time that the calling thread has used: what others do meanwhile is not in it. A look costs 0.6 µs."""
-    return time.thread_time_ns() // 1000

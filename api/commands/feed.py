@@ -238,6 +238,7 @@ class Feed:
         reason = Text(clean(str(event.get("reason", ""))), "magenta")
         reason.highlight_regex(r"(?m)^\s*expected.*$", "bold green")
         reason.highlight_regex(r"(?m)^\s*got.*$", "bold red")
+        reason.highlight_regex(r"(?m)^\s*differs.*$", "bold yellow")
         title = Text(f" BLOCKED  run {event.get('run_id', '')} ", "bold white on magenta")
         self._console.print(Panel(reason, title=title, title_align="left", border_style="magenta"))
         return True

@@ -7,15 +7,22 @@ from msgspec import to_builtins
 from rich.table import Table
 from rich.text import Text
 
-from durably import RunInfo
+from durably import History, RunInfo
+from durably.api import target as targets
 from durably.api.commands.arguments import since as a_time
 from durably.api.commands.command import Command, option, print_json, say
 from durably.api.commands.picture import STATUS_STYLES, draw, head
-from durably.api.commands.source import Server, open_source, reading
+from durably.api.commands.source import Server, Source, open_source, reading
+from durably.api.commands.stack import draw_stack
 from durably.api.commands.timeline import timeline
 from durably.api.console import how_long, local_time, one_line, output_console
 from durably.api.remote import RunFilter
+from durably.api.target import Target
+from durably.engine.body.parked import ParkedTask
+from durably.engine.body.playback import Playback
+from durably.engine.log.grammar import parse
 from durably.engine.log.records import from_us
+from durably.replay import Replayer
 from durably.store.runtime import SystemClock
 
 __all__ = ["runs", "show"]
@@ -92,15 +99,22 @@ def _table(found: Sequence[RunInfo]) -> Table:
 
 @click.command(cls=Command)
 @click.argument("run")
+@click.argument("target", required=False)
 @reading
-async def show(run: str, server: Server, as_json: bool) -> None:
-    """Show what RUN did: its steps, attempts, waits and errors, and its time per step as bars."""
+async def show(run: str, target: str | None, server: Server, as_json: bool) -> None:
+    """Show what RUN did: its steps, attempts, waits and errors, and its time per step as bars.
+
+    Below that, while it is open, the lines at which it waits: asked of the server, or, of a store that is read without
+    one, found out with the code of TARGET.
+    """
+    code = None if target is None else targets.load(target)
     async with open_source(server) as source:
         info = await source.run(run)
         history = await source.history(run)
+        stack = await _stack(source, info, history, code)
     rows = timeline(history)
     if as_json:
-        print_json({**to_builtins(info), "timeline": rows})
+        print_json({**to_builtins(info), "timeline": rows, "stack": stack})
         return
     now = from_us(SystemClock().wall_us())
     console = output_console()
@@ -109,3 +123,22 @@ async def show(run: str, server: Server, as_json: bool) -> None:
     console.print()
     for line in draw(rows, info.created_at, info.finished_at or now, now):
         console.print(line, soft_wrap=True)
+    if stack:
+        console.print()
+    for line in draw_stack(stack, now):
+        console.print(line, soft_wrap=True)
+
+
+async def _stack(source: Source, info: RunInfo, history: History, code: Target | None) -> list[ParkedTask]:
+    """Where an open run's code stands. Of one that is blocked, its error has told."""
+    if info.phase is None or info.phase == "blocked":
+        return []
+    if code is None:
+        return await source.stack(info.id)
+    log = parse(history.entries())
+    if not log.incarnations:
+        return []
+    with Playback(Replayer(code.workflows).workflow_of(log), info.id, log) as playback:
+        if playback.misfit is not None:
+            raise playback.misfit
+        return playback.tasks()

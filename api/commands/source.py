@@ -13,6 +13,7 @@ from durably.api.commands.command import codec_option, json_option, option
 from durably.api.remote import DEFAULT_URL, NoServer, Remote, RunFilter
 from durably.api.target import load_codec
 from durably.encryption import Codec
+from durably.engine.body.parked import ParkedTask
 from durably.engine.log.info import describe_run
 from durably.store import LogRow, RunQuery, RunRow, SqliteReader, SqliteStore, open_url
 from durably.store.sealed import open_logs
@@ -32,6 +33,7 @@ class Source(Protocol):
     async def runs(self, wanted: RunFilter, limit: int) -> list[RunInfo]: ...
     async def run(self, run_id: str) -> RunInfo: ...
     async def history(self, run_id: str) -> History: ...
+    async def stack(self, run_id: str) -> list[ParkedTask]: ...
 
 
 class StoredRuns:
@@ -71,6 +73,11 @@ class StoredRuns:
         """All records of a run."""
         row = await self._row(run_id)
         return History.of(row, (await self._logs([row.run]))[row.run])
+
+    async def stack(self, run_id: str) -> list[ParkedTask]:
+        """Nothing: a store has no code."""
+        del run_id
+        return []
 
     async def count_open(self) -> int:
         """How many runs have not ended."""

@@ -48,6 +48,7 @@ from durably.engine.log.records import (
     from_us,
     to_us,
 )
+from durably.engine.loop.budget import CpuBudget
 from durably.engine.loop.handles import Canceled, CommandFuture, TimerHandle
 from durably.engine.loop.run_loop import Evicted, RunLoop, Spin
 from durably.engine.retries.retry import RetryPolicy
@@ -180,8 +181,9 @@ class Instance:
 
     # -- driving
 
-    def feed(self, record: Input, at_us: int, seq: int) -> list[Command]:
-        """Feed one input and drive the code until nothing is ready. A body that spins has ended (DESIGN rule 14).
+    def feed(self, record: Input, at_us: int, seq: int, cpu: CpuBudget | None = None) -> list[Command]:
+        """Feed one input and drive the code until nothing is ready. A body that spins has ended (DESIGN rule 14), and
+        so has one that goes on with `cpu` used up; a replay goes without.
 
         Outcomes carried over from earlier incarnations are fed as soon as nothing else is ready, the oldest first,
         at their original time and without a record (DESIGN section 3).
@@ -195,9 +197,9 @@ class Instance:
             self.body_attempt = 0
         try:
             self._take[kind](self, record)
-            canceled = self._collect(loop.drive())
+            canceled = self._collect(loop.drive(cpu))
             while self._candidates:
-                canceled += self._feed_carried()
+                canceled += self._feed_carried(cpu)
         except Spin as error:
             self._spun, self._issued = error, {}
             return []
@@ -208,7 +210,7 @@ class Instance:
         # Cancels refer to earlier groups, so they come first: what follows them may have to wait for them to unwind.
         return [*canceled, *commands.values()] if canceled else list(commands.values())
 
-    def _feed_carried(self) -> list[Command]:
+    def _feed_carried(self, cpu: CpuBudget | None) -> list[Command]:
         _, key = heappop(self._candidates)
         if self._issued.pop(key, None) is None:
             return []
@@ -218,7 +220,7 @@ class Instance:
         if isinstance(record, EventReceived):
             record = EventReceived(waits=(key,), event=record.event)  # others that it woke then may not wait now
         self._take[type(record)](self, record)
-        return self._collect(self.loop.drive())
+        return self._collect(self.loop.drive(cpu))
 
     def _step_succeeded(self, record: StepSucceeded) -> None:
         future = self.loop.pending.get(record.step)

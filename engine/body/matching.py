@@ -38,9 +38,21 @@ from durably.engine.log.records import (
     TimerSet,
     WaitCanceled,
 )
+from durably.engine.loop.budget import OutOfTime
 from durably.engine.values.codec import encode_result
 
-__all__ = ["Identity", "Kind", "Mismatch", "Outcome", "compact", "identity", "is_same_request", "match", "outcome_of"]
+__all__ = [
+    "Identity",
+    "Kind",
+    "Mismatch",
+    "Outcome",
+    "compact",
+    "identity",
+    "is_same_command",
+    "is_same_request",
+    "match",
+    "outcome_of",
+]
 
 Kind: TypeAlias = Literal[
     "missing",
@@ -131,7 +143,7 @@ def match(
     whichever group. Whether something that is missing or extra was moved or renamed, the groups that follow tell.
     """
     end = recorded[-1] if recorded and type(recorded[-1]) in ENDS else None
-    if end is not None and _is_of_the_engine(end):
+    if end is not None and is_of_the_engine(end):
         return None  # whatever the code did then
     difference = _difference(recorded[:-1] if end is not None else recorded, got, patches)
     if end is None:
@@ -146,7 +158,7 @@ def match(
 
 
 def _difference(expected: Sequence[Command], got: Sequence[Command], patches: AbstractSet[str]) -> Mismatch | None:
-    if len(expected) == len(got) and all(map(_is_same_command, expected, got)):
+    if len(expected) == len(got) and all(map(is_same_command, expected, got)):
         return None
     wanted = {identity(command): command for command in expected}
     extra: Command | None = None
@@ -157,7 +169,7 @@ def _difference(expected: Sequence[Command], got: Sequence[Command], patches: Ab
                 extra = extra or command
             elif command.patch not in patches:
                 return Mismatch("new patch", None, command)
-        elif not _is_same_command(recorded, command):
+        elif not is_same_command(recorded, command):
             return _changed(recorded, command)
     # A mark may be missing: a `patched()` whose new way is the only one left was taken out, as it may be.
     missing = next((command for command in wanted.values() if not isinstance(command, PatchMarked)), None)
@@ -166,7 +178,8 @@ def _difference(expected: Sequence[Command], got: Sequence[Command], patches: Ab
     return Mismatch("extra" if missing is None else "missing", missing, extra)
 
 
-def _is_same_command(expected: Command, got: Command) -> bool:
+def is_same_command(expected: Command, got: Command) -> bool:
+    """Whether both ask for the same in the same place."""
     return is_same_request(expected, got) and identity(expected) == identity(got)
 
 
@@ -189,11 +202,11 @@ def _changed(recorded: Command, got: Command) -> Mismatch:
 # -- the body's end
 
 
-def _is_of_the_engine(end: Command) -> bool:
+def is_of_the_engine(end: Command) -> bool:
     """Whether the engine ended the run, and not its code."""
     match end:
         case RunFailed():
-            return end.error.type == _TOO_LONG
+            return end.error.type in _BY_ENGINE
         case RunCanceled():
             return end.stopped
         case _:
@@ -233,5 +246,5 @@ def compact(raw: bytes) -> bytes:
     return msgspec.json.format(raw, indent=-1)
 
 
-_TOO_LONG = qualified_name(HistoryTooLong)
+_BY_ENGINE = {qualified_name(HistoryTooLong), qualified_name(OutOfTime)}
 _TIMED_OUT = qualified_name(TimedOut)

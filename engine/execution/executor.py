@@ -54,6 +54,7 @@ from durably.engine.log.records import (
 )
 from durably.engine.log.state import RunState
 from durably.engine.log.versions import ANYIO, ENGINE, PYTHON
+from durably.engine.loop.budget import CpuBudget
 from durably.engine.retries.failures import unreadable_retry_after
 from durably.engine.retries.retry import RetryPolicy
 from durably.store import Append, LogRow, Result, RunRow, Written
@@ -67,6 +68,8 @@ Appended: TypeAlias = tuple[LiveRun, Sequence[Record], Sequence[LogLine], Parcel
 """What an append leaves for after its commit."""
 new_row = tuple.__new__
 """Makes a named tuple in a quarter of the time: two for each step."""
+
+SLOW = "nothing else runs meanwhile; put the computing into a step: a sync one runs in a thread"
 
 UNWIND_US = 10 * SECOND_US
 """How long a following step waits for an interrupted attempt to unwind (DESIGN section 3)."""
@@ -112,6 +115,7 @@ class Executor:
         self.forget = forget
         self.block = block
         self.shelve = shelve
+        self.cpu = CpuBudget(clock.cpu_us, settings.max_cpu)
         self.admission = Admission(settings.max_steps, self._turn)
         self.attempts = Attempts(
             max_threads=settings.max_threads, resources=resources, ended=watched(self.attempt_ended), perform=perform
@@ -183,12 +187,16 @@ class Executor:
         at_us = self.stamp(state) if now_us is None else now_us
         seq = state.seq + len(before) + 1
         try:
-            commands = instance.feed(record, at_us, seq)
+            commands = instance.feed(record, at_us, seq, self.cpu)
         except Undecodable as error:  # carried over, or kept in the inbox, from before the code was changed
             self.block(run, undecodable(instance, record, at_us, seq, error))
             instance.evict()
             run.instance = None
             return
+        if self.cpu.warned is not None:
+            log.warning(
+                "workflow.slow", run_id=run.id, workflow=instance.runnable.name, used=self.cpu.warned, hint=SLOW
+            )
         if instance.ended:
             commands.append(conclude(instance, at_us, self.randomness))
         elif too_long(state.seq + len(commands), run.size):

@@ -20,5 +20,7 @@ class Settings(NamedTuple):
     """Waiting runs whose instances are kept in memory; others are rebuilt by replay. 0 evicts at every wait."""
     max_lost: int = 3
     """Crash losses in a row after which a step fails as `WorkerLost` (DESIGN rule 12)."""
+    max_cpu: float = 10.0
+    """CPU time that one activation may use before the run fails as `OutOfTime`; a tenth of it gives a warning."""
     drain_timeout: float = 30.0
     """How long running bodies get to end when the engine stops."""

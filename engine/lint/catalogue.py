@@ -15,7 +15,7 @@ from types import (
 from typing import Any, NamedTuple
 
 from durably.engine.lint.rules import METHODS, PACKAGES, PURE, RULES, Rule
-from durably.engine.lint.values import UNKNOWN, Known, Made, Method, Named, Unknown, Value
+from durably.engine.lint.values import UNKNOWN, Known, Made, Method, Named, Unknown, Value, class_of
 
 __all__ = ["Catalogue", "Entry"]
 
@@ -158,4 +158,6 @@ def _bound(obj: Any, owner: Known | Made, name: str) -> Value:
     found = _static(obj, name)
     if isinstance(found, OF_A_CLASS):
         return Method(found, owner)
-    return Unknown(name) if found is MISSING or inspect.isdatadescriptor(found) else Known(found)
+    value = Known(found)
+    is_hidden = isinstance(owner, Made) and issubclass(class_of(value), list | dict | set)  # by what __init__ sets
+    return Unknown(name) if found is MISSING or is_hidden or inspect.isdatadescriptor(found) else value

@@ -8,8 +8,16 @@ import msgspec
 from msgspec import Struct
 
 from durably.engine.errors import ErrorInfo, qualified_names
-from durably.engine.log.records import RunCreated, RunFailed, RunSucceeded, Sealed, decode_record, from_us
-from durably.engine.log.state import RunState, fold
+from durably.engine.log.records import (
+    EventAwaited,
+    RunCreated,
+    RunFailed,
+    RunSucceeded,
+    Sealed,
+    decode_record,
+    from_us,
+)
+from durably.engine.log.state import RunState, Wait, fold
 from durably.store import LogRow, RunRow
 
 __all__ = ["RunInfo", "Status", "WaitingFor", "describe_run"]
@@ -18,13 +26,20 @@ Status: TypeAlias = Literal["PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCEL
 
 
 class WaitingFor(Struct, frozen=True, omit_defaults=True):
-    """One thing that an open run waits for: a step under way or to be retried, a timer, the body's own retry."""
+    """One thing that an open run waits for.
 
-    kind: Literal["step", "retry", "timer", "body"]
+    A step under way (`step`) or to be retried (`retry`), a timer, an event, a signal, a child run, or the body's own
+    retry (`body`). `name` is the step's, the event's, the signal's, or the child's workflow.
+    """
+
+    kind: Literal["step", "retry", "timer", "event", "signal", "child", "body"]
     key: str = ""
     name: str = ""
     attempt: int = 0
     due_at: datetime | None = None
+    """When it is over in any case."""
+    run: str = ""
+    """The child's id."""
 
 
 class RunInfo(Struct, frozen=True, kw_only=True):
@@ -146,6 +161,18 @@ def _waits(state: RunState) -> list[WaitingFor]:
         for key, step in state.steps.items()
     ]
     waits += [WaitingFor(kind="timer", key=key, due_at=from_us(due_us)) for key, due_us in state.timers.items()]
+    waits += [_waiting_for(key, wait) for key, wait in state.waits.items()]
+    waits += [
+        WaitingFor(kind="child", key=key, name=child.workflow, run=child.run)
+        for key, child in state.children.items()
+        if not child.canceled
+    ]
     if state.body_retry_us is not None:
         waits.append(WaitingFor(kind="body", attempt=state.body_attempt, due_at=from_us(state.body_retry_us)))
     return waits
+
+
+def _waiting_for(key: str, wait: Wait) -> WaitingFor:
+    if isinstance(wait, EventAwaited):
+        return WaitingFor(kind="event", key=key, name=wait.event, due_at=wait.until)
+    return WaitingFor(kind="signal", key=key, name=wait.signal, due_at=wait.until)

@@ -37,21 +37,21 @@ class CpuBudget:
 
     Args:
         clock_us: CPU time of the calling thread.
-        warn: seconds of CPU time after which `warned` tells where the activation is.
-        most: seconds of CPU time after which an activation that would go on raises `OutOfTime`.
+        most: seconds of CPU time after which an activation that would go on raises `OutOfTime`. After a tenth of it
+            `warned` tells where the activation is.
     """
 
     __slots__ = ("_began_us", "_clock_us", "_most_us", "_warn_us", "next_look", "warned")
 
-    def __init__(self, clock_us: Callable[[], int], *, warn: float = 1, most: float = 10) -> None:
+    def __init__(self, clock_us: Callable[[], int], most: float = 10) -> None:
         self._clock_us = clock_us
-        self._warn_us = round(warn * SECOND_US)
         self._most_us = round(most * SECOND_US)
+        self._warn_us = self._most_us // 10
         self.next_look = LOOK_EVERY
         """The number of callbacks after which the clock is looked at."""
         self._began_us: int | None = None
         self.warned: str | None = None
-        """Where the activation was when it had used more than `warn` seconds, in words."""
+        """Where the activation was when it had used a tenth of its budget, in words."""
 
     def begin(self) -> None:
         """An activation begins. The clock runs from its first look, after 32 callbacks."""

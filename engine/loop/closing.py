@@ -8,16 +8,21 @@ refuses commands.
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager, suppress
+from inspect import CORO_CREATED, getcoroutinestate, iscoroutine
 from typing import Any
 
 from durably.engine.loop.handles import RunTask
 from durably.engine.loop.running import as_current
 
-__all__ = ["close_generator", "close_task", "dropped_quietly", "is_stubborn"]
+__all__ = ["Evicted", "close_generator", "close_task", "dropped_quietly", "is_stubborn"]
 
 _ATTEMPTS = 100
-"""A `finally` that awaits something swallows one `GeneratorExit`; the next one ends that wait. So this is
+"""A `finally` that awaits something swallows one `Evicted`; the next one ends that wait. So this is
 how many may do so, one inside the other, and how long we bear with a coroutine that never gives in."""
+
+
+class Evicted(BaseException):
+    """Raised where code that is being thrown away waits, and where it calls a step."""
 
 
 def close_task(task: RunTask) -> None:
@@ -31,15 +36,22 @@ def close_task(task: RunTask) -> None:
 
 
 def is_stubborn(task: RunTask) -> bool:
-    """Whether `task` could not be closed, because it swallows every `GeneratorExit`."""
+    """Whether `task` could not be closed, because it swallows every `Evicted`."""
     return getattr(task.get_coro(), "cr_frame", None) is not None
 
 
 def _close(coroutine: Any) -> None:
+    if getattr(coroutine, "cr_frame", None) is not None and getcoroutinestate(coroutine) == CORO_CREATED:
+        for value in list(coroutine.cr_frame.f_locals.values()):
+            inner = getattr(value, "_coro", value)  # anyio wraps the coroutine of a task: nobody else would close it
+            if iscoroutine(inner):
+                _close(inner)
     for _ in range(_ATTEMPTS):
-        with suppress(BaseException):  # whatever a `finally` raises ends here, with the instance
-            coroutine.close()
-        if getattr(coroutine, "cr_frame", None) is None:
+        try:
+            # Not close(): where a `finally` awaits something, that ends the coroutines around it and leaves the inner
+            # ones suspended, for the garbage collector. What we throw is handed to the innermost await as it is.
+            coroutine.throw(Evicted("the run's code is being thrown away"))
+        except BaseException:  # noqa: BLE001 - whatever a `finally` raises ends here, with the instance
             return
 
 

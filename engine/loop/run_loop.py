@@ -14,7 +14,7 @@ from typing import Any
 
 from durably.engine.loop.asyncio_side import AsyncioSide, is_unfinished
 from durably.engine.loop.budget import MAX_CALLBACKS, CpuBudget, Spin
-from durably.engine.loop.closing import close_generator, close_task, dropped_quietly, is_stubborn
+from durably.engine.loop.closing import Evicted, close_generator, close_task, dropped_quietly, is_stubborn
 from durably.engine.loop.handles import (
     Canceled,
     Command,
@@ -32,10 +32,6 @@ from durably.engine.loop.whereabouts import stack, whereabouts
 __all__ = ["Canceled", "Command", "CommandFuture", "Evicted", "RunLoop", "RunTask", "Spin", "TimerHandle"]
 
 MAX_REFUSALS = 100
-
-
-class Evicted(BaseException):
-    """Raised where code that is being thrown away calls a step."""
 
 
 class RunLoop(AsyncioSide):

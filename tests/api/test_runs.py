@@ -278,6 +278,7 @@ async def test_a_run_says_what_from_outside_it_waits_for(waiting_api: Any) -> No
     assert (signal["kind"], signal["name"]) == ("signal", "approve")
     assert signal["due_at"]
     assert (child["kind"], child["name"]) == ("child", "parcel")
+    assert (await waiting_api.get(f"{RUNS}/{child['run']}")).json["data"]["attributes"]["origin"] == "family"
     assert (event["kind"], event["name"]) == ("event", "parcel/shipped")
     assert "due_at" not in event
 
@@ -306,7 +307,7 @@ async def test_a_signal_without_data_is_one_with_null(waiting_api: Any) -> None:
         ({"name": ""}, 400, "1 to 255 printable characters"),
         ({"name": "a\nb"}, 400, "1 to 255 printable characters"),
         ({"name": "a", "date": 1}, 400, "unknown field `date`"),
-        ({"name": "a", "data": "x" * 1_100_000}, 413, "over the limit"),
+        ({"name": "a", "data": "x" * 600_000}, 413, "the signal's data takes 600,002 bytes"),
     ],
 )
 async def test_a_signal_that_cannot_be_is_refused(waiting_api: Any, body: Any, status: int, says: str) -> None:
@@ -374,5 +375,25 @@ async def test_a_rerun_that_cannot_be_is_refused(api: Any, body: Any, status: in
     made = await ended(api, "greet", input={"name": "you"})
     answer = await api.post(f"{RUNS}/{made['id']}/actions/rerun", json=body)
     assert answer.status == status
+    assert says in answer.error["detail"]
+    assert len(await api.engine.list_runs()) == 1
+
+
+# -- fork
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"at": 1.5}, "at at"),
+        ({"patch": [1]}, "at patch"),
+        ({"args": {"charge": [1]}}, "at args"),
+        ({"step": "charge"}, "unknown field `step`"),
+    ],
+)
+async def test_a_fork_that_makes_no_sense_is_refused(api: Any, body: Any, says: str) -> None:
+    made = await ended(api, "greet", input={"name": "you"})
+    answer = await api.post(f"{RUNS}/{made['id']}/actions/fork", json=body)
+    assert answer.status == 400
     assert says in answer.error["detail"]
     assert len(await api.engine.list_runs()) == 1

@@ -21,7 +21,7 @@ import asyncio
 import json
 import time
 from pathlib import Path
-from durably import Event, NonRetriableError, RetryPolicy, current, step, workflow
+from durably import Event, NonRetriableError, RetryPolicy, current, step, wait_for_signal, workflow
 
 def count(what):
     # in a file that the engine does not write, and for who reads the output
@@ -85,6 +85,11 @@ async def block_the_loop() -> None:
 async def nap(seconds: float) -> str:
     await asyncio.sleep(seconds)
     return "awake"
+
+@workflow
+async def approve() -> object:
+    signal = await wait_for_signal("approve")
+    return await shaky() if signal.data is None else signal.data
 """
 
 
@@ -140,9 +145,9 @@ class Server:
         self.process.stdout.read()
         return self.process.wait()
 
-    def __call__(self, *args: str) -> subprocess.CompletedProcess[str]:
-        """Run another command against it, in this process, which is quicker."""
-        done = CliRunner().invoke(main, [*args, "--url", self.url])
+    def __call__(self, *args: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run another command against it, in this process, which is quicker; `given` is its standard input."""
+        done = CliRunner().invoke(main, [*args, "--url", self.url], input=given)
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         return subprocess.CompletedProcess(args, done.exit_code, done.stdout, done.stderr)
 

@@ -1,4 +1,4 @@
-"""Commands that talk to a server: `start`, `send`, `cancel`, `rerun`, `show`."""
+"""Commands that talk to a server: `start`, `send`, `cancel`, `signal`, `rerun`, `fork`, `show`."""
 
 import json
 import subprocess
@@ -81,6 +81,20 @@ def test_cancel_and_rerun(server: Any) -> None:
     unbuilt = server("rerun", "sleeper", "--from-step", "first")
     assert unbuilt.returncode == 2
     assert "not built yet" in unbuilt.stderr
+
+
+@pytest.mark.parametrize(("data", "output"), [([], 7), (['{"by": "Ada"}'], {"by": "Ada"}), (["-"], [1])])
+def test_a_signal_wakes_who_waits_for_it(server: Any, data: list[str], output: object) -> None:
+    server("start", "approve", "--run-id", "a")
+    assert "RUNNING waiting" in server("show", "a").stdout
+    sent = server("signal", "a", "approve", *data, given="[1]")
+    assert (sent.returncode, sent.stdout) == (0, "")
+    assert "run a has the signal 'approve'" in sent.stderr
+    server.until("succeeded", run="a")
+    assert server.json("show", "a")["output"] == output
+    late = server("signal", "a", "approve")
+    assert late.returncode == 1
+    assert "has ended" in late.stderr
 
 
 def test_show_counts_down(server: Any) -> None:

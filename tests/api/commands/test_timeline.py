@@ -56,11 +56,13 @@ def shown(rows: list[Row]) -> list[tuple[str, str, list[tuple[str, float, float 
     ]
 
 
-def child(number: int) -> dict[str, Any]:
-    return {"child": f"0/pay#{number}", "workflow": "pay", "version": 1, "input": {}}
-
-
 NOTHING: dict[str, Any] = {}
+
+
+def child(number: int) -> dict[str, Any]:
+    return {"child": f"0/pay#{number}", "workflow": "pay", "version": 1, "input": NOTHING}
+
+
 INSTANT: list[tuple[str, float, float | None, bool]] = []
 QUEUED = ("queued", "", [("waiting", 0, 1, True)])
 
@@ -180,7 +182,7 @@ QUEUED = ("queued", "", [("waiting", 0, 1, True)])
                 (6, "body.started", {"attempt": 1}),
                 (6, "child.cancel_requested", {"child": "0/pay#2"}),
                 (7, "child.canceled", {"child": "0/pay#2"}),
-                (8, "run.continued", {"continued_to": "next", "version": 1, "input": {}}),
+                (8, "run.continued", {"continued_to": "next", "version": 1, "input": NOTHING}),
             ],
             [
                 QUEUED,

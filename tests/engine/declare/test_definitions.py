@@ -183,8 +183,6 @@ class TestNotBuilt:
     def test_others(self) -> None:
         with pytest.raises(NotBuilt, match="retry='p-1'"):
             step(retry="p-1")(add)
-        with pytest.raises(NotBuilt, match="delay"):
-            workflow(add).options(delay=1)
 
 
 class TestPolicy:
@@ -357,13 +355,6 @@ class TestCallingAWorkflow:
     def test_where_no_run_is_active(self) -> None:
         with pytest.raises(DurablyError, match=r"await engine\.start\(add, …\)`, or call `add\.fn\(…\)`"):
             asyncio.run(workflow("sum")(add)(1))
-
-    def test_in_a_run(self) -> None:
-        async def body() -> None:
-            await workflow(add)(1)
-
-        with pytest.raises(NotBuilt, match="child run"):
-            in_a_run(body)
 
     def test_its_function(self) -> None:
         assert asyncio.run(workflow(add).fn(1)) == 2

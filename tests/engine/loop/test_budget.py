@@ -5,9 +5,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from durably import RunFailed, workflow
+from durably.engine.errors import qualified_name
 from durably.engine.loop.budget import LOOK_EVERY, CpuBudget, OutOfTime
 from durably.engine.loop.run_loop import RunLoop
+from durably.engine.testing import VirtualClock
+from durably.store.runtime import Clock
+from durably.testing import TestEngine
 
 
 class Computing:
@@ -32,7 +38,7 @@ def computing() -> Computing:
 
 @pytest.fixture
 def cpu(computing: Computing) -> CpuBudget:
-    return CpuBudget(computing.clock_us, warn=1, most=10)
+    return CpuBudget(computing.clock_us, most=10)
 
 
 @pytest.fixture
@@ -108,3 +114,58 @@ def test_short_activations_do_not_look_at_the_clock(launch: Any) -> None:
     loop: RunLoop = launch(workflow)
     loop.drive(CpuBudget(clock_us))
     loop.evict()
+
+
+# -- in an engine
+
+
+class Slow(VirtualClock):
+    """A look at it finds that a second has been computed since the last one."""
+
+    used_us = 0
+
+    def cpu_us(self) -> int:
+        self.used_us += 1_000_000
+        return self.used_us
+
+
+class OnSlow(TestEngine):
+    """An engine whose workflows compute for a second in every 32 callbacks."""
+
+    def _make_clock(self) -> Clock:
+        return Slow()
+
+
+turned: list[int] = []
+
+
+@workflow
+async def turning(rounds: int) -> str:
+    for number in range(rounds):
+        turned.append(number)
+        await asyncio.sleep(0)
+    return "done"
+
+
+@pytest.mark.anyio
+async def test_a_run_that_computes_for_too_long_fails_and_its_history_is_a_good_one() -> None:
+    """Though replay goes without a budget: what the code did then is not done again."""
+    async with OnSlow(workflows=[turning]) as engine:
+        run = await engine.start(turning, 12 * LOOK_EVERY)
+        with pytest.raises(RunFailed, match=r"used 11\.0 s of CPU time .* turning \(.*test_budget\.py:\d+\)") as failed:
+            await run.result()
+        assert failed.value.error.type == qualified_name(OutOfTime)
+        turned.clear()
+        await engine.replay_finished()
+        assert turned == []
+
+
+@pytest.mark.anyio
+async def test_a_run_that_computes_for_long_is_named_in_the_log() -> None:
+    with capture_logs() as lines:
+        async with OnSlow(workflows=[turning]) as engine:
+            run = await engine.start(turning, 8 * LOOK_EVERY)
+            assert await run.result() == "done"
+    [line] = [line for line in lines if line["event"] == "workflow.slow"]
+    assert (line["run_id"], line["workflow"]) == (run.id, "turning")
+    assert line["used"].startswith("2.0 s of CPU time, the last in asyncio task 0: turning (")

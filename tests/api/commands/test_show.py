@@ -1,0 +1,24 @@
+"""`durably show` of an open run: where its code stands, from a server, or with code beside a store."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def test_a_server_tells_where_the_run_stands(spawn: Any, durably: Any, folder: Path) -> None:
+    server = spawn("serve", "flows.py").ready()
+    run = server("start", "nap", '{"seconds": 3600}', "--run-id", "n").stdout.strip()
+    for _ in range(100):
+        shown = server("show", run).stdout
+        if "asyncio task 0" in shown:
+            break
+    assert "\n  asyncio task 0\n    nap  " in shown
+    assert "await asyncio.sleep(seconds)" in shown
+    assert "waits for timer 0/timer#0 of 3600 s, since " in shown
+    assert server.json("show", run)["stack"][0]["path"] == "0"
+    store = f"sqlite:///{folder}/durably.db"
+    beside = durably("show", run, "--store", store).stdout
+    assert "timer" in beside or "sleep" in beside
+    assert "asyncio task" not in beside
+    with_code = durably("show", run, "flows.py", "--store", store, "--json")
+    assert json.loads(with_code.stdout)["stack"][0]["stack"][0]["function"] == "nap"
