@@ -14,7 +14,8 @@ PAGE = b"""<!doctype html>
 <p>This server runs durable workflows. There is no dashboard yet. Look here:</p>
 <ul>
 <li><a href="/api/v1/workflow-runs">/api/v1/workflow-runs</a>: runs, newest first;
-  one under <code>/{id}</code>, its log under <code>/{id}/history</code>, as it grows under <code>/{id}/stream</code></li>
+  one under <code>/{id}</code>, its log under <code>/{id}/history</code>,
+  as it grows under <code>/{id}/stream</code></li>
 <li><a href="/api/v1/workflows">/api/v1/workflows</a>: what can be run,
   with <code>POST /{name}/actions/run</code></li>
 <li><code>POST /e/{key}</code>: send events</li>

@@ -4,6 +4,8 @@
     kept in memory     what is allocated for a run that waits with its code suspended in memory
     evicted            what is left of it when its code was thrown away, to be rebuilt by replay
     on disk            the store's size for each
+    creation           CPU time of the last thousand of 10,000 that are kept in memory, beside that of the first: a cost
+                       that grew with the runs that wait would show here
 
 Memory is what Python allocates (`tracemalloc`), after everything has settled; what SQLite takes is its page
 cache and does not grow with runs.
@@ -11,6 +13,7 @@ cache and does not grow with runs.
 
 import asyncio
 import gc
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -25,6 +28,8 @@ START_GATE_S = 1.0
 KEPT_GATE_KB = 6.0
 EVICTED_GATE_KB = 0.5
 AT_ONCE = 1_000
+PARKED = 10_000
+FLAT_GATE = 1.5
 
 
 async def start_all(path: Path, count: int) -> float:
@@ -33,6 +38,18 @@ async def start_all(path: Path, count: int) -> float:
         watch = Stopwatch()
         await in_slots(AT_ONCE, count, lambda: engine.start(sleeper, HOUR_S))
         return watch.seconds
+
+
+async def creation_us(path: Path, parked: int) -> list[float]:
+    """CPU time of each thousand starts while more and more runs wait in memory, in microseconds a run."""
+    found: list[float] = []
+    async with Engine(f"sqlite:///{path}", workflows=[sleeper], max_parked=parked + AT_ONCE) as engine:
+        await in_slots(AT_ONCE, AT_ONCE, lambda: engine.start(sleeper, HOUR_S))  # caches are filled
+        for _ in range(parked // AT_ONCE):
+            begun_s = time.process_time()
+            await in_slots(AT_ONCE, AT_ONCE, lambda: engine.start(sleeper, HOUR_S))
+            found.append((time.process_time() - begun_s) * 1e6 / AT_ONCE)
+    return found
 
 
 async def memory_each(path: Path, count: int, max_parked: int) -> float:
@@ -64,9 +81,11 @@ def measure_memory(count: int, max_parked: int) -> float:
 def main(*, quick: bool = False) -> None:
     tune_process()
     count = 5_000 if quick else 20_000
-    with progress("sleepers", 3) as step, store_path() as path:
+    with progress("sleepers", 4) as step, store_path() as path, store_path() as other:
         start_s = run_alone(start_all(path, SLEEPERS))
         disk = path.stat().st_size / SLEEPERS
+        step()
+        first, *_, last = run_alone(creation_us(other, PARKED))
         step()
         kept_kb = measure_memory(count, max_parked=count + 2 * AT_ONCE)
         step()
@@ -77,6 +96,9 @@ def main(*, quick: bool = False) -> None:
         Row("sleeping run, kept in memory", kept_kb, "kB", at_most(KEPT_GATE_KB)),
         Row("sleeping run, evicted", evicted_kb, "kB", at_most(EVICTED_GATE_KB)),
         Row("sleeping run, on disk", disk, "bytes"),
+        Row("creation beside 1,000 parked", first, "µs CPU"),
+        Row(f"creation beside {PARKED:,} parked", last, "µs CPU"),
+        Row("the latter by the former", last / first, "", at_most(FLAT_GATE)),
     ]
     publish("sleepers", "Runs that sleep for an hour", found)
 

@@ -162,7 +162,7 @@ async def append_run(appender: Appender, steps: int) -> None:
     last = 3 + 2 * steps
     await appender.append(
         _rows(run, last - 1, at_us, (_success(steps - 1), end)),
-        change=("SUCCEEDED", None, None, steps, last, at_us, at_us, run),
+        change=("SUCCEEDED", None, None, steps, last, at_us, at_us, None, run),
     )
 
 
@@ -185,7 +185,7 @@ def _run_row(run: int, at_us: int) -> tuple[Any, ...]:
     event = event_id = origin = due_us = finished_us = None
     return (
         *(run, f"{run:032x}", name, version, trigger, environment, event, event_id, origin, 0),
-        *("RUNNING", "executing", due_us, 1, 3, at_us, at_us, finished_us),
+        *("RUNNING", "executing", due_us, 1, 3, at_us, at_us, finished_us, None),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, Self, TypeVar, cast, overload
 from msgspec import Raw
 
 from durably.engine.declare.definitions import Step, Workflow
+from durably.engine.declare.event_content import event_content
 from durably.engine.declare.events import Event
 from durably.engine.declare.registry import Registered
 from durably.engine.errors import DurablyError, InvalidInput, NotBuilt, RunNotFound, StoreError
@@ -204,12 +205,13 @@ class Engine:
         else:
             registered = self.registered(workflow.name, workflow.version)
         options = cast("Workflow[..., Any]", workflow) if isinstance(workflow, Workflow) else None
+        event = _as_if_triggered(registered, args, kwargs)
         created = RunCreated(
             workflow=registered.name,
             version=registered.version,
-            input=Raw(registered.signature.bind_input(args, kwargs).raw),
+            input=NOTHING if event is not None else Raw(registered.signature.bind_input(args, kwargs).raw),
             trigger="MANUAL",
-            event=NOTHING,
+            event=NOTHING if event is None else Raw(event_content(event)),
             environment=(options and options.environment) or self.settings.environment,
             test=options is not None and options.test,
             timeout=registered.timeout if options is None else options.timeout,
@@ -289,6 +291,15 @@ class Engine:
         one with other content, `InvalidInput` over a limit. When the queue is full it waits.
         """
         return await self.intake.send(events)
+
+
+def _as_if_triggered(registered: Registered, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Event[Any] | None:
+    """The event that a triggered workflow is started with by hand: to the run it is the one that triggered it."""
+    if registered.triggers and len(args) == 1 and not kwargs and isinstance(args[0], Event):
+        event: Event[Any] = args[0]
+        registered.signature.bind_event(event)
+        return event
+    return None
 
 
 def _several(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from msgspec import Raw
 
-from durably.engine.errors import NotBuilt, RunCanceled, RunConflict, RunFailed, RunNotFound
+from durably.engine.declare.event_content import signal_content
+from durably.engine.errors import RunCanceled, RunConflict, RunFailed, RunNotFound
 from durably.engine.execution.follow import Message, message_of
-from durably.engine.execution.inbox import CancelItem, Item, SignalItem, encode_item, signal_data
+from durably.engine.execution.forking import fork, rerun_from
+from durably.engine.execution.inbox import CancelItem, Item, SignalItem, encode_item
 from durably.engine.execution.journal import settle
+from durably.engine.log.changes import changes
 from durably.engine.log.history import History
 from durably.engine.log.info import RunInfo, Status, describe_run
-from durably.engine.log.records import NOTHING, End, RunContinued, RunCreated, RunSucceeded, decode_end, decode_record
+from durably.engine.log.records import NOTHING, End, RunContinued, RunCreated, RunSucceeded, decode_end
 from durably.engine.log.records import RunFailed as RunFailedRecord
 from durably.engine.values.codec import Decode, encode
 from durably.engine.values.durations import Duration, to_seconds
@@ -127,17 +130,18 @@ class Run(Generic[R]):
     ) -> "Run[R]":
         """A new run with the same input, or with another: arguments by parameter name.
 
-        `version`: the newest registered one, the one this run had, or a number.
+        `version`: the newest registered one, the one this run had, or a number. `from_step`, a step's key or its name
+        if only one has it: what was done is not done again, but for that step and what began after it had ended.
+
+        Raises `InvalidInput` for an input that misses its annotations, or a step that the run does not have.
         """
-        if from_step is not None:
-            raise NotBuilt("rerun(from_step=…)")
         engine, row = self._engine, await self._row()
         if row.phase is not None and input is None and row.status == "PENDING":
             raise RunConflict(f"run {self.id!r} has not begun yet; it needs no rerun")
         number = row.version if version == "original" else None if version == "current" else version
         registered = engine.registered(row.workflow, number)
-        [first, *_] = (await engine.core.store.records([self._number]))[self._number]
-        created = decode_record(first.body)
+        entries = (await self.history()).entries()
+        created = entries[0].record
         assert isinstance(created, RunCreated)
         again = RunCreated(
             workflow=registered.name,
@@ -152,7 +156,12 @@ class Run(Generic[R]):
         )
         if input is not None:
             registered.signature.decode(again.input)
-        return Run(engine, *(await engine.intake.start(registered, again)), self._decode)
+        if from_step is None:
+            number, run_id = await engine.intake.start(registered, again)
+        else:
+            await engine.intake.admit()
+            number, run_id = await rerun_from(engine.core, again, entries, from_step)
+        return Run(engine, number, run_id, self._decode)
 
     # -- of the contract, and not built yet
 
@@ -162,7 +171,9 @@ class Run(Generic[R]):
         Returns once that is durable. Raises `RunConflict` when the run has ended, `InvalidInput` when `data` cannot be
         encoded or is too large.
         """
-        item = SignalItem(check_name(name, "a signal's name"), signal_data(data), self._engine.core.clock.now_us())
+        item = SignalItem(
+            check_name(name, "a signal's name"), Raw(signal_content(data)), self._engine.core.clock.now_us()
+        )
         if isinstance(await self._put(item), Missing):
             raise RunConflict(f"run {self.id!r} has ended; nobody waits for signal {name!r} there")
 
@@ -171,10 +182,27 @@ class Run(Generic[R]):
         *,
         at: int | str | None = None,
         patch: Mapping[str, Any] | None = None,
-        args: Mapping[str, Any] | None = None,
+        args: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> "Run[R]":
-        """A new run that takes over a prefix of this one's history."""
-        raise NotBuilt("Run.fork()")
+        """A new run that takes over this one's history up to a point, and goes on from there with the code as it is.
+
+        `at` is the last record taken over, an input; or a step, by its key or its name if only one has it: everything
+        before it is taken over; or None: just before the failure. What had ended there is not done again, steps without
+        an end start from attempt 0, and timers keep their due times.
+
+        `patch` gives steps outcomes, a result or an exception each, in the place of what they came to or so that they
+        need not run. `args` replaces arguments of steps that are still to run: `{step: {parameter: value}}`.
+
+        Raises `InvalidInput` for a place, step or parameter that is not there, `NondeterminismError` when what would be
+        taken over does not fit the code. Nothing is stored then.
+        """
+        engine, row = self._engine, await self._row()
+        entries = (await self.history()).entries()
+        changed = changes(entries, patch or {}, args or {})
+        registered = engine.registered(row.workflow, row.version)
+        await engine.intake.admit()
+        number, run_id = await fork(engine.core, registered, row, entries, at=at, changed=changed)
+        return Run(engine, number, run_id, self._decode)
 
     async def stream(self, *, topic: str | None = None, after: int = 0) -> AsyncGenerator[Message]:
         """What the run publishes, as it happens: from its first message on, until the run ends.

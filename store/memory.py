@@ -155,6 +155,8 @@ class MemoryStore:
     def _create_unless_there(self, operation: Create) -> Result:
         existing = self._numbers.get(operation.row.id)
         if existing is not None:
+            if operation.known is not None:
+                self._put_item(operation.known)
             return Existing(existing)
         self._create(operation.row)
         self._log[operation.row.run] = [operation.record]
@@ -303,7 +305,7 @@ def _rows_of(operation: Operation) -> Iterator[Iterable[Any]]:
             for each in operation.also:
                 yield from _rows_of(each)
         case Create():
-            yield from (_values(operation.row), operation.record)
+            yield from (_values(operation.row), operation.record, operation.known or ())
         case Ingest():
             for arrival in operation.events:
                 yield arrival.event

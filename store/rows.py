@@ -157,10 +157,14 @@ class Append(Struct, gc=False):
 
 
 class Create(Struct):
-    """A run that another one starts, unless there is one of that id (`Existing`): a repeat is harmless."""
+    """A run that another one starts, unless there is one of that id (`Existing`): a repeat is harmless.
+
+    `known` is then put into the inbox of the one that starts it, so that it finds out whose run that is.
+    """
 
     row: RunRow
     record: LogRow
+    known: InboxRow | None = None
     after: Any = None
 
 

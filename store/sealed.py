@@ -156,7 +156,8 @@ def _seal_operation(codec: Codec, operation: Operation) -> Operation:
         case Append():
             return _seal_append(codec, operation)
         case Create():
-            return replace(operation, record=_seal_row(codec, operation.record))
+            known = operation.known and _seal_row(codec, operation.known)
+            return replace(operation, record=_seal_row(codec, operation.record), known=known)
         case Ingest():
             return replace(operation, events=[_seal_arrival(codec, each) for each in operation.events])
         case Put():

@@ -120,7 +120,7 @@ class Server(NamedTuple):
 
 
 def reading(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that only reads, `--url`, `--api-key`, `--store`, `--codec`: it gets them as `server`."""
+    """The options of a command that only reads: `--url`, `--api-key`, `--store`, `--codec`, as its `server`."""
     store = option("--store", metavar="URL", help="Read this store, sqlite:///app.db, instead of asking a server.")
     return codec_option(_with_server(store, command))
 

@@ -228,7 +228,7 @@ class _Fold:
 
     _child_cancel_requested = _child_canceled
 
-    def _published(self, record: HistoryRecord) -> None:
+    def _message_published(self, record: HistoryRecord) -> None:
         row = self._topics.get(record.topic)
         if row is None:
             row = self._topics[record.topic] = Row("messages", record.topic, f"published {record.topic}", record.at)

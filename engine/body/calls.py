@@ -4,8 +4,8 @@ A call is held by the future that the code awaits. `record` is the command when 
 when the code no longer wants it, and `value` what the code gets from an outcome.
 """
 
-from collections.abc import Mapping
-from hashlib import blake2b
+from collections.abc import Iterable, Mapping
+from functools import reduce
 from types import CodeType, FrameType
 from typing import Any, Protocol, runtime_checkable
 
@@ -44,7 +44,6 @@ __all__ = [
     "SignalWait",
     "StepCall",
     "decode_event",
-    "derived_id",
     "place_of",
 ]
 
@@ -71,8 +70,10 @@ class Asked(Protocol):
 
     @property
     def carry(self) -> Carry: ...
-    @property
-    def run_id(self) -> str: ...
+
+    def made_id(self, key: str) -> str:
+        """The id of what the run makes under that key."""
+        ...
 
     def deadline_us(self, key: str, delay_us: int) -> int:
         """When a delay is over that is asked for now; what was under way when a body failed keeps its time."""
@@ -97,6 +98,10 @@ class StepCall(Struct, frozen=True):
     step: Step[..., Any]
     arguments: Arguments
     line: str
+
+    def override(self, changes: Iterable[Raw]) -> "StepCall":
+        """The same call with some of its arguments replaced, once or more than once."""
+        return StepCall(self.step, reduce(Arguments.override, changes, self.arguments), self.line)
 
     def record(self, key: str, asked: Asked) -> AttemptStarted:
         starts = asked.carry.starts
@@ -182,7 +187,7 @@ class ChildCall(Struct, frozen=True):
         workflow = self.workflow
         return ChildStarted(
             child=key,
-            run=workflow.run_id or derived_id(asked.run_id, key),
+            run=workflow.run_id or asked.made_id(key),
             workflow=workflow.name,
             version=workflow.version,
             input=Raw(self.arguments.raw),
@@ -202,11 +207,6 @@ class ContinueAsNew(BaseException):
     def __init__(self, arguments: Arguments) -> None:
         super().__init__("continue_as_new() ends the body; let it pass")
         self.arguments = arguments
-
-
-def derived_id(run_id: str, key: str) -> str:
-    """The id of what a run makes under a key: the same whenever it is made again (DESIGN rule 9)."""
-    return blake2b(f"{run_id}:{key}".encode(), digest_size=16).hexdigest()
 
 
 def _seconds(us: int | None) -> float | None:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from durably.engine.body.calls import ChildCall, derived_id
+from durably.engine.body.calls import ChildCall
 from durably.engine.errors import DurablyError
 from durably.engine.handle import Run
 from durably.engine.loop.handles import CommandFuture
@@ -34,7 +34,7 @@ class ChildRun(Run[R]):
 
     def __init__(self, instance: "Instance", future: CommandFuture) -> None:
         call: ChildCall = future.command
-        self.id = call.workflow.run_id or derived_id(instance.run_id, future.key)
+        self.id = call.workflow.run_id or instance.made_id(future.key)
         self._instance = instance
         self._future = future
 

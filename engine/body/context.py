@@ -7,14 +7,16 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from msgspec import Raw
+
 from durably.engine.declare.events import Event
 from durably.engine.errors import StepError
 
 if TYPE_CHECKING:
     from durably.engine.body.instance import Instance
-    from durably.engine.execution.attempt import Attempt
+    from durably.engine.execution.attempt import Attempt, Publish
 
-__all__ = ["BodyContext", "Context", "LogLine", "StepContext", "current", "enter"]
+__all__ = ["BodyContext", "Context", "LogLine", "StepContext", "current", "enter", "running_step"]
 
 T = TypeVar("T")
 _LOGGER = logging.getLogger("durably.run")
@@ -111,6 +113,12 @@ def current() -> Context:
         raise LookupError(
             "durably.current() was called where no run is active; call it in the body of a workflow or a step"
         ) from None
+
+
+def running_step() -> "StepContext | None":
+    """The attempt that the calling code is part of, if it is part of one."""
+    context = _current.get(None)
+    return context if isinstance(context, StepContext) else None
 
 
 class LogLine(NamedTuple):
@@ -211,11 +219,16 @@ class BodyContext(Context):
 class StepContext(Context):
     """`current()` in a step's body: one attempt."""
 
-    __slots__ = ("_attempt", "_resources")
+    __slots__ = ("_attempt", "_publish", "_resources")
 
-    def __init__(self, attempt: "Attempt", resources: Mapping[type[Any], Any]) -> None:
+    def __init__(self, attempt: "Attempt", resources: Mapping[type[Any], Any], publish: "Publish") -> None:
         self._attempt = attempt
         self._resources = resources
+        self._publish = publish
+
+    async def publish(self, topic: str, data: Raw) -> None:
+        """Tell those who follow the run, also when this attempt fails and the next one says it again."""
+        await self._publish(self._attempt, topic, data)
 
     @property
     def run_id(self) -> str:

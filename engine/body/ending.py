@@ -5,9 +5,10 @@ from math import ceil
 
 from msgspec import Raw
 
-from durably.engine.body.calls import ContinueAsNew, derived_id
+from durably.engine.body.calls import ContinueAsNew
 from durably.engine.body.instance import Instance
 from durably.engine.errors import ErrorInfo, TimedOut, qualified_names
+from durably.engine.log.ids import derived_id
 from durably.engine.log.records import (
     BodyFailed,
     End,

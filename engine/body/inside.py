@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast, overload
 from uuid import UUID
 
+from msgspec import Raw
 from typing_extensions import TypeVarTuple, Unpack
 
 from durably.engine.body.calls import ContinueAsNew, EventWait, SignalWait, place_of
 from durably.engine.body.child import ChildRun
+from durably.engine.body.context import running_step
 from durably.engine.body.instance import Instance
 from durably.engine.declare.definitions import Step, Workflow, step
 from durably.engine.declare.events import Event, Signal
@@ -24,7 +26,7 @@ from durably.engine.log.records import from_us, to_us
 from durably.engine.loop.as_completed import as_completed
 from durably.engine.loop.run_loop import RunLoop
 from durably.engine.retries.retry import RetryPolicy
-from durably.engine.values.codec import decoder_for
+from durably.engine.values.codec import decoder_for, encode
 from durably.engine.values.durations import Duration, to_seconds
 from durably.engine.values.durations import to_us as duration_us
 from durably.engine.values.names import check_name
@@ -73,7 +75,7 @@ async def run_step(
     *args: *Ts,
     retry: RetryPolicy | str | None = None,
     retries: int | None = None,
-    timeout: Duration | None = None,  # noqa: ASYNC109 - of each attempt, not of the call
+    timeout: Duration | None = None,
     type: Any = None,
 ) -> T: ...
 @overload
@@ -84,7 +86,7 @@ async def run_step(
     *args: *Ts,
     retry: RetryPolicy | str | None = None,
     retries: int | None = None,
-    timeout: Duration | None = None,  # noqa: ASYNC109 - of each attempt, not of the call
+    timeout: Duration | None = None,
     type: Any = None,
 ) -> T: ...
 async def run_step(*given: Any, **options: Any) -> Any:  # type: ignore[misc]  # mypy: *Any does not take *Ts
@@ -130,13 +132,33 @@ def uuid4() -> UUID:
 # -- waiting and talking
 
 
+@overload
+async def wait_for_event(
+    name: str,
+    *,
+    match: Mapping[str, Any] | str | None = None,
+    where: str | None = None,
+    vars: Mapping[str, Any] | None = None,
+    timeout: None = None,
+    lookback: timedelta | None = None,
+) -> Event[Any]: ...
+@overload
+async def wait_for_event(
+    name: str,
+    *,
+    match: Mapping[str, Any] | str | None = None,
+    where: str | None = None,
+    vars: Mapping[str, Any] | None = None,
+    timeout: Duration | None,
+    lookback: timedelta | None = None,
+) -> Event[Any] | None: ...
 async def wait_for_event(
     name: str,
     *,
     match: Mapping[str, Any] | str | None = None,
     where: str | None = None,
     vars: Mapping[str, Any] | None = None,  # noqa: A002 - the contract's name
-    timeout: Duration | None = None,  # noqa: ASYNC109 - durable, and part of the contract
+    timeout: Duration | None = None,
     lookback: timedelta | None = None,
 ) -> Event[Any] | None:
     """Wait for an event that matches; None when `timeout` passes first.
@@ -168,12 +190,20 @@ async def wait_for_event(
     return received
 
 
+@overload
+async def wait_for_signal(name: str, *, timeout: None = None) -> Signal[Any]: ...
+@overload
+async def wait_for_signal(name: str, *, timeout: Duration | None) -> Signal[Any] | None: ...
+@overload
+async def wait_for_signal(name: str, *, type: type[T], timeout: None = None) -> Signal[T]: ...
+@overload
+async def wait_for_signal(name: str, *, type: type[T], timeout: Duration | None) -> Signal[T] | None: ...
 async def wait_for_signal(
     name: str,
     *,
-    type: type[T] | None = None,  # noqa: A002 - the contract's name
-    timeout: Duration | None = None,  # noqa: ASYNC109 - durable, and part of the contract
-) -> Signal[T] | None:
+    type: type[Any] | None = None,  # noqa: A002 - the contract's name
+    timeout: Duration | None = None,
+) -> Signal[Any] | None:
     """Wait for a signal to this run; None when `timeout` passes first.
 
     A signal wakes one wait, first come first served, and is kept when none waits. Its `data` comes back as `type`;
@@ -182,7 +212,7 @@ async def wait_for_signal(
     instance = _instance("wait_for_signal")
     timeout_us = None if timeout is None else duration_us(timeout, "timeout")
     call = SignalWait(check_name(name, "a signal's name"), decoder_for(Any if type is None else type), timeout_us)
-    received: Signal[T] | None = await instance.loop.call("signal", call)
+    received: Signal[Any] | None = await instance.loop.call("signal", call)
     return received
 
 
@@ -213,8 +243,17 @@ async def signal_run(run_id: str, name: str, data: Any = None) -> None:
 
 
 async def publish(data: Any, topic: str = "progress") -> None:
-    """Tell those who follow the run with `Run.stream()`, once, whatever the number of replays."""
-    _instance("publish").publish(topic, data)
+    """Tell those who follow the run with `Run.stream()`.
+
+    In a workflow's body: once, whatever the number of replays and retries. In the body of an async step: while it runs,
+    and again by each attempt that comes to it.
+    """
+    check_name(topic, "a topic")
+    step = running_step()
+    if step is None:
+        _instance("publish").publish(topic, data)
+    else:
+        await step.publish(topic, Raw(encode(data)))
 
 
 # -- changed code, and long runs

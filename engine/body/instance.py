@@ -6,7 +6,7 @@ both drive an instance in the same way; they differ only in what they do with th
 
 import random
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
 from dataclasses import replace
 from heapq import heappop, heappush
@@ -15,14 +15,15 @@ from zlib import crc32
 
 from msgspec import Raw
 
-from durably.engine.body.calls import Call, ChildCall, SignalWait, StepCall, decode_event, derived_id, place_of
+from durably.engine.body.calls import Call, ChildCall, SignalWait, StepCall, decode_event, place_of
 from durably.engine.body.context import BodyContext, LogLine, enter
 from durably.engine.declare.definitions import Step, Workflow
-from durably.engine.declare.event_content import event_content
+from durably.engine.declare.event_content import event_content, signal_content
 from durably.engine.declare.events import Event
 from durably.engine.declare.signature import Signature
 from durably.engine.errors import ChildError, NonRetriableError, StepError, WorkerLost
 from durably.engine.log.grammar import Carry
+from durably.engine.log.ids import derived_id, event_key
 from durably.engine.log.records import (
     BodyStarted,
     CancelRequested,
@@ -90,8 +91,12 @@ class Beginning:
         self.created = created
         self.created_us = created_us
         self.started = started
-        self.started_us = started_us
+        self.started_us = started_us if created.resumed is None else to_us(created.resumed.started_at)
         self._event: Event[Any] | None = None
+
+    def made_id(self, key: str) -> str:
+        """The id of what the run makes under that key, or of what the run made that it takes over from."""
+        return self.created.ids.get(key) or derived_id(self.run_id, key)
 
     @property
     def event(self) -> Event[Any] | None:
@@ -123,6 +128,7 @@ class Instance:
         "_candidates",
         "_children",
         "_issued",
+        "_overrides",
         "_random",
         "_spun",
         "_went",
@@ -159,7 +165,7 @@ class Instance:
         self.cancel_requested = False
         self.timed_out = False
         """Whether the cancel that it got was its own time limit."""
-        self._children: dict[str, None] = {}
+        self._children: dict[str, None] = dict.fromkeys(carry.children)
         """Keys of children that have not ended, in the order of their start: a cancel reaches them all."""
         self._went: dict[str, bool] = {}
         """Which way it went at each patch."""
@@ -168,6 +174,9 @@ class Instance:
         self._at_us = beginning.started_us
         self._issued: dict[str, Command] = {}
         self._candidates: list[tuple[int, str]] = []
+        copied = beginning.created.copied
+        self._overrides: Mapping[str, Sequence[Raw]] | None = None if copied is None else copied.args
+        """By step: arguments that a fork has in the place of those that the code gives."""
 
     @property
     def run_id(self) -> str:
@@ -178,6 +187,10 @@ class Instance:
     def now_us(self) -> int:
         """The time it is for the body."""
         return self.loop.now_us
+
+    def made_id(self, key: str) -> str:
+        """The id of what the run makes under that key."""
+        return self.beginning.made_id(key)
 
     # -- driving
 
@@ -195,6 +208,8 @@ class Instance:
         kind = type(record)
         if kind is StepSucceeded or kind is StepFailed:
             self.body_attempt = 0
+        # A cancel reaches all children, awaited or not (CONTRACT section 7), but none that it makes the body start.
+        children = tuple(self._children) if kind is CancelRequested else ()
         try:
             self._take[kind](self, record)
             canceled = self._collect(loop.drive(cpu))
@@ -203,9 +218,10 @@ class Instance:
         except Spin as error:
             self._spun, self._issued = error, {}
             return []
-        if kind is CancelRequested:  # a parent's cancel reaches all its children, awaited or not (CONTRACT section 7)
-            canceled += [ChildCancelRequested(child=key) for key in self._children]
-            self._children.clear()
+        for key in children:
+            if key in self._children:
+                del self._children[key]
+                canceled.append(ChildCancelRequested(child=key))
         commands, self._issued = self._issued, {}
         # Cancels refer to earlier groups, so they come first: what follows them may have to wait for them to unwind.
         return [*canceled, *commands.values()] if canceled else list(commands.values())
@@ -250,7 +266,7 @@ class Instance:
         self._children.pop(record.child, None)
         if future is not None:
             call: ChildCall = future.command
-            run_id = call.workflow.run_id or derived_id(self.run_id, record.child)
+            run_id = call.workflow.run_id or self.made_id(record.child)
             status, error = ("FAILED", record.error) if isinstance(record, ChildFailed) else ("CANCELED", None)
             self.loop.reject(record.child, ChildError(run_id, status, error))
 
@@ -315,11 +331,13 @@ class Instance:
     def _collect(self, issued: list[Any]) -> list[Command]:
         """Turn the loop's commands into records; return those that take earlier ones back."""
         canceled: list[Command] = []
-        outcomes = self.carry.outcomes
+        outcomes, overrides = self.carry.outcomes, self._overrides
         for command in issued:
             if type(command) is CommandFuture:
                 key = command.key
                 call: Call = command.command
+                if overrides and type(call) is StepCall and key in overrides:
+                    command.command = call = call.override(overrides[key])
                 self._issued[key] = call.record(key, self)
                 if type(call) is ChildCall:
                     self._children[key] = None
@@ -434,7 +452,7 @@ class Instance:
         key = self._key("send")
         now = from_us(self.loop.now_us)
         complete = [
-            replace(event, id=event.id or derived_id(self.run_id, f"{key}:{index}"), ts=event.ts or now)
+            replace(event, id=event.id or self.made_id(event_key(key, index)), ts=event.ts or now)
             for index, event in enumerate(events)
         ]
         if complete and key not in self.carry.said:
@@ -444,9 +462,8 @@ class Instance:
 
     def signal(self, run_id: str, name: str, data: Any) -> None:
         """Send a signal to another run, once."""
-        key = self._key("tell")
+        key, raw = self._key("tell"), signal_content(data)
         if key not in self.carry.said:
-            raw = encode(data)
             self._issued[key] = SignalSent(send=key, run=run_id, signal=name, data=Raw(raw), digest=digest(raw))
 
     def publish(self, topic: str, data: Any) -> None:

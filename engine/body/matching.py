@@ -63,7 +63,6 @@ Kind: TypeAlias = Literal[
     "changed arguments",
     "changed delay",
     "changed wait",
-    "changed child",
     "new patch",
     "ended early",
     "ended late",
@@ -116,7 +115,7 @@ _ASPECTS: dict[type[Any], _Aspect] = {
     WaitCanceled: _Aspect("cancel of wait", attrgetter("wait")),
     EventSent: _Aspect("send", attrgetter("send"), attrgetter("digest")),
     SignalSent: _Aspect("tell", attrgetter("send"), attrgetter("run", "signal", "digest")),
-    ChildStarted: _Aspect("child", attrgetter("child"), attrgetter("workflow", "version", "digest"), "changed child"),
+    ChildStarted: _Aspect("child", attrgetter("child"), attrgetter("workflow", "digest")),
     ChildCancelRequested: _Aspect("cancel of child", attrgetter("child")),
     PatchMarked: _Aspect("patch", attrgetter("patch")),
 }
@@ -192,11 +191,7 @@ def is_same_request(expected: Command, got: Command) -> bool:
 
 
 def _changed(recorded: Command, got: Command) -> Mismatch:
-    kind = _ASPECTS[type(recorded)].change
-    if isinstance(recorded, ChildStarted) and isinstance(got, ChildStarted):
-        same = (recorded.workflow, recorded.version) == (got.workflow, got.version)
-        kind = "changed arguments" if same else "changed child"
-    return Mismatch(kind, recorded, got)
+    return Mismatch(_ASPECTS[type(recorded)].change, recorded, got)
 
 
 # -- the body's end

@@ -38,7 +38,6 @@ _EXPLANATION: dict[Kind, str] = {
     "changed arguments": "the code does the same with other arguments",
     "changed delay": "the code sets the same timer with another delay",
     "changed wait": "the code waits for something else in the same place",
-    "changed child": "the code starts another workflow, or another version of it, in the same place",
     "new patch": "the code takes it for granted that this run goes the way of a patch, and it is from before it",
     "ended early": "the code has come to its end while the history goes on",
     "ended late": "the history has come to its end while the code goes on",

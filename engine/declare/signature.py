@@ -31,6 +31,7 @@ from durably.engine.values.codec import (
     stable_digest,
     try_encode,
 )
+from durably.engine.values.overriding import override
 
 __all__ = ["Arguments", "Call", "Signature"]
 
@@ -55,16 +56,23 @@ class Arguments(Struct, frozen=True):
     live: Mapping[str, Any] = _NOTHING
     """By parameter name, what is passed as it is and not decoded, such as clients."""
 
-    def decode(self, raw: Json | None = None) -> Call:
-        """A copy for the body. `raw` stands in for the recorded arguments, when a fork has others.
+    def decode(self) -> Call:
+        """A copy for the body.
 
         Raises:
             InvalidInput: an argument does not fit its annotation.
         """
-        if self.plain and raw is None:
+        if self.plain:
             return self.args, {}
         signature = self.signature
-        return signature.decode(self.raw if raw is None else raw, self.live, self.args[: signature.receivers])
+        return signature.decode(self.raw, self.live, self.args[: signature.receivers])
+
+    def override(self, changes: Raw) -> "Arguments":
+        """These arguments with some of them replaced: an object by parameter name, as a fork has it."""
+        raw, changed = override(self.raw, self.digest, changes)
+        replaced = _decode_fields(changes).keys()
+        live = {name: value for name, value in self.live.items() if name not in replaced}
+        return Arguments(self.signature, self.args, raw, changed, live=live)
 
 
 class Signature:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from durably.engine.body.calls import StepCall
 from durably.engine.body.context import StepContext, enter
@@ -36,11 +36,16 @@ class Attempt(Struct, eq=False):
     seq: int = 0
     last_error: StepError | None = None
     interrupted: bool = False
+    messages: int = 0
+    """How many it has published."""
     task: asyncio.Task[Any] | None = None
 
 
 Perform = Callable[[Attempt], Awaitable[Any]]
 """Carries out an attempt's body. The engine's runs the step's function; a test's may answer in its place."""
+
+Publish = Callable[[Attempt, str, Raw], Awaitable[None]]
+"""Puts a message of a running attempt into the log."""
 
 Ended = Callable[[Attempt, Any, BaseException | None], None]
 """Told how a body ended: with its value, or with what it raised."""
@@ -61,8 +66,10 @@ class Attempts:
         max_threads: int,
         resources: Mapping[type[Any], Any],
         ended: Ended,
+        publish: Publish,
         perform: Perform | None = None,
     ) -> None:
+        self._publish = publish
         self._threads = anyio.CapacityLimiter(max_threads)
         self.resources = resources
         self._ended = ended
@@ -118,7 +125,7 @@ class Attempts:
 
     async def _body(self, attempt: Attempt) -> tuple[Any, BaseException | None]:
         # Errors are handed on as values: a SystemExit out of a step must not end the engine's loop.
-        enter(StepContext(attempt, self.resources))
+        enter(StepContext(attempt, self.resources, self._publish))
         try:
             return await self._perform(attempt), None
         except asyncio.CancelledError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial, wraps
 from typing import Any, ParamSpec
 
@@ -13,16 +14,18 @@ from durably.engine.errors import NondeterminismError, StoreError
 from durably.engine.execution.arrivals import Arrivals
 from durably.engine.execution.attempt import Attempt, Perform
 from durably.engine.execution.background import Background
+from durably.engine.execution.children import Children
 from durably.engine.execution.executor import Executor
 from durably.engine.execution.follow import Followers
 from durably.engine.execution.inbox import OutcomeItem, encode_item
 from durably.engine.execution.journal import Journal
 from durably.engine.execution.live import LiveRun
 from durably.engine.execution.loader import Loader, Runs
+from durably.engine.execution.lookups import Lookups
 from durably.engine.execution.outbox import Outbox
 from durably.engine.execution.outcomes import Outcome
 from durably.engine.execution.pump import Pump
-from durably.engine.execution.recovery import feed_inbox, resume
+from durably.engine.execution.recovery import LookUps, feed_inbox, resume
 from durably.engine.execution.settings import Settings
 from durably.engine.execution.waits import Waits
 from durably.engine.log.records import (
@@ -117,7 +120,9 @@ class Core:
             watched=self._watched,
         )
         self.followers = Followers(store, self.journal, self.executor.observers)
-        self.waits = Waits(store, self.executor, self.background, self.loader.when_loaded)
+        self.lookups = Lookups(self.background, block=self.loader.block, rest=self.runs.rest)
+        self.waits = Waits(store, self.executor, self.lookups)
+        self.look_up = LookUps(back=self.waits.look_back, child=Children(store, self.executor, self.lookups).look_at)
         self._recovering = False
         self._concerned: set[LiveRun] = set()
 
@@ -262,6 +267,7 @@ class Core:
             self.starting.add(run)
         else:
             self._arm(run)
+            self.runs.rest(run)
 
     def _start(self, run: LiveRun) -> None:
         if self.draining or run.state is None or run.state.started_us is not None or run.state.ended:
@@ -280,41 +286,59 @@ class Core:
         self.timers.set(run.number, None)
         self.runs.remove(run)
 
-    def _finish(self, run: LiveRun, record: End) -> None:
+    def _finish(self, run: LiveRun, record: End, items: list[InboxRow]) -> None:
+        self.executor.discard(run, [row.item for row in items])
         self.executor.finish(run, record)
 
     def _resume(self, run: LiveRun, items: list[InboxRow]) -> None:
-        resume(run, items, self.executor, self.waits.look_back)
+        resume(run, items, self.executor, self.look_up)
 
     async def look_into_inbox(self, numbers: Sequence[int]) -> None:
         """Something was put into the inboxes of these runs."""
         loaded: list[LiveRun] = []
         for number in numbers:
             run = self.runs.get(number)
-            if run is None or run.state is None:
+            if run is None or (run.state is None and not run.loading):
                 self.loader.request_number(number)  # which reads the inbox too
+            elif run.loading:  # and may have read it before
+                self.loader.when_loaded(run, partial(self._look, (number,)))
             else:
                 loaded.append(run)
-        items: dict[int, list[InboxRow]] = {}
-        for item in await self.store.inbox([run.number for run in loaded]):
-            items.setdefault(item.run, []).append(item)
-        for run in loaded:
-            self._feed_later(run, items.get(run.number, []))
+        with ExitStack() as held:
+            for run in loaded:
+                held.enter_context(run.hold())
+            states = [run.state for run in loaded]
+            items: dict[int, list[InboxRow]] = {}
+            for item in await self.store.inbox([run.number for run in loaded]):
+                items.setdefault(item.run, []).append(item)
+        for run, state in zip(loaded, states, strict=True):
+            if state is not None and run.state is state:  # else it was loaded anew, and its inbox read again
+                self._feed(run, items.get(run.number, []))
 
-    def _feed_later(self, run: LiveRun, items: list[InboxRow]) -> None:
-        self.loader.when_loaded(run, partial(feed_inbox, run, items, self.executor, self.waits.look_back))
+    def _feed(self, run: LiveRun, items: list[InboxRow]) -> None:
+        if not run.blocked:
+            feed_inbox(run, items, self.executor, self.look_up)
+        if run.is_open:
+            self.runs.rest(run)
 
     def _look(self, numbers: Sequence[int]) -> None:
         self.background.spawn(self.look_into_inbox(numbers), "inbox")
 
     def _expire(self, run: LiveRun, key: str) -> None:
-        self.background.spawn(self._expire_wait(run, key), "deadline")
+        held = ExitStack()
+        held.enter_context(run.hold())
+        self.background.spawn(self._expire_wait(run, key, held), "deadline")
 
-    async def _expire_wait(self, run: LiveRun, key: str) -> None:
+    async def _expire_wait(self, run: LiveRun, key: str, held: ExitStack) -> None:
         """A wait's deadline has come: the inbox is looked at first (DESIGN section 3)."""
-        await self.look_into_inbox([run.number])
-        await self.waits.settled(run)
-        self.loader.when_loaded(run, partial(self.waits.expire, run, key))
+        state = run.state
+        with held:
+            await self.look_into_inbox([run.number])
+            await self.lookups.settled(run)
+        if run.state is state and run.is_open:  # else it was loaded anew, and finds the deadline again
+            if not run.blocked:
+                self.waits.expire(run, key)
+            self.runs.rest(run)
 
     # -- runs whose code does not fit
 
@@ -371,29 +395,28 @@ class Core:
 
     def _reopened(self, unknown: list[Operation]) -> None:
         self.followers.wake_all()
-        for operation in unknown:
-            if isinstance(operation, Ingest):
-                self.background.spawn(self._settle_ingest(operation), "ingest")
-            elif isinstance(operation, Put):
-                operation.after(StoreError("whether it was stored is not known; ask again"))
-                self.loader.request_number(operation.row.run)
         concerned, self._concerned = self._concerned, set()
         for run in concerned:
             if run.stored is not None:
                 self.background.spawn(self._settle_creation(run), "creation")
             else:
                 self.loader.request(run)
+        self._recovering = True
+        self.background.spawn(self._settle(unknown), "recovery")
 
-    async def _settle_ingest(self, operation: Ingest) -> None:
-        """Tell who sent events whether they are stored, now that the store knows; go on with their runs if so."""
-        stored = [await self.store.event(row.id) == row for row, *_ in operation.events]
-        if not all(stored):
-            operation.after(StoreError("the events were not stored; send them again"))
-        elif not operation.after(None):
-            for arrival in operation.events:
-                for row, _ in arrival.runs:
-                    self.loader.request_number(row.run)
-            await self.look_into_inbox(await self.store.inbox_runs())
+    async def _settle(self, unknown: list[Operation]) -> None:
+        """Tell who waits what became of it, now that the store knows, and go on with what others may have got by it.
+
+        Runs may have been created and inboxes filled, by groups too, and nobody was told: it is as at a start.
+        """
+        for operation in unknown:
+            if isinstance(operation, Ingest):
+                stored = [await self.store.event(row.id) == row for row, *_ in operation.events]
+                reason = StoreError("the events were not stored; send them again")
+                operation.after(None if all(stored) else reason)
+            elif isinstance(operation, Put):
+                operation.after(StoreError("whether it was stored is not known; ask again"))
+        await self._recover()
 
     async def _settle_creation(self, run: LiveRun) -> None:
         """Tell who created a run whether that happened, now that the store knows."""

@@ -7,11 +7,12 @@ durable (DESIGN rules 1 and 2).
 """
 
 from asyncio import Future, get_running_loop
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 import structlog
+from msgspec import Raw
 
 from durably.engine.body.context import LogLine
 from durably.engine.body.ending import conclude, timed_out
@@ -40,6 +41,7 @@ from durably.engine.log.records import (
     Command,
     End,
     Input,
+    Published,
     Record,
     RunCanceled,
     RunContinued,
@@ -118,7 +120,11 @@ class Executor:
         self.cpu = CpuBudget(clock.cpu_us, settings.max_cpu)
         self.admission = Admission(settings.max_steps, self._turn)
         self.attempts = Attempts(
-            max_threads=settings.max_threads, resources=resources, ended=watched(self.attempt_ended), perform=perform
+            max_threads=settings.max_threads,
+            resources=resources,
+            ended=watched(self.attempt_ended),
+            publish=self.publish,
+            perform=perform,
         )
         self.waiters: dict[int, list[Future[End]]] = {}
         """Who waits for a run's last record."""
@@ -131,7 +137,7 @@ class Executor:
         """Create a run and start its body at once, in one commit (rule 2: n + 1 commits for `engine.start`)."""
         now_us = row.created_us
         state = run.state = RunState()
-        started = self._started(registered)
+        started = self._started(created, registered)
         beginning = Beginning(run.id, created, now_us, started, now_us)
         self._new_body(run, registered, beginning, Carry())
         # The instance is fed with the state that run.created leaves behind, so that record comes first.
@@ -148,9 +154,10 @@ class Executor:
         """The first activation of a run that was created in an earlier commit."""
         state = self._state(run)
         assert state.created is not None
-        started = self._started(registered)
+        started = self._started(state.created, registered)
         now_us = self.stamp(state)
-        self._new_body(run, registered, Beginning(run.id, state.created, state.created_us, started, now_us), Carry())
+        beginning = Beginning(run.id, state.created, state.created_us, started, now_us)
+        self._new_body(run, registered, beginning, run.carry or Carry())
         self.activate(run, started, now_us=now_us)
 
     def start_again(self, run: LiveRun) -> None:
@@ -162,8 +169,8 @@ class Executor:
         self._new_body(run, registered, run.beginning, run.carry)
         self.activate(run, BodyStarted(attempt=state.body_attempt + 1))
 
-    def _started(self, registered: Registered) -> RunStarted:
-        seed = int(self.randomness.token()[:12], 16)
+    def _started(self, created: RunCreated, registered: Registered) -> RunStarted:
+        seed = int(self.randomness.token()[:12], 16) if created.resumed is None else created.resumed.seed
         return RunStarted(code=registered.code, python=PYTHON, anyio=ANYIO, engine=ENGINE, seed=seed)
 
     @staticmethod
@@ -181,7 +188,24 @@ class Executor:
         taken: tuple[int, ...] = (),
         now_us: int | None = None,
     ) -> None:
-        """Feed one input to a loaded run and append it with the commands that followed, as one group."""
+        """Feed one input to a loaded run and append it with the commands that followed, as one group.
+
+        Then what lies in its inbox and is for it now.
+        """
+        self._feed(run, record, before=before, created=created, taken=taken, now_us=now_us)
+        if run.kept:
+            self.offer(run)
+
+    def _feed(
+        self,
+        run: LiveRun,
+        record: Input,
+        *,
+        before: Sequence[Record] = (),
+        created: RunRow | None = None,
+        taken: tuple[int, ...] = (),
+        now_us: int | None = None,
+    ) -> None:
         state, instance = self._state(run), run.instance
         assert instance is not None
         at_us = self.stamp(state) if now_us is None else now_us
@@ -204,8 +228,6 @@ class Executor:
         self._admit(run, commands)
         records = [*before, record, *instance.take_notes(), *commands]
         self.append(run, at_us, records, created=created, taken=taken, lines=instance.take_lines())
-        if run.kept:
-            self.offer(run)
 
     def _admit(self, run: LiveRun, commands: list[Command]) -> None:
         """Let steps in that may start now; write down the others as scheduled."""
@@ -251,6 +273,11 @@ class Executor:
             body = encode_record(record)
             run.size += len(body)
             rows.append(new_row(LogRow, (number, state.seq, at_us, body)))
+        if state.ended and state.continued_to is None and (run.kept or run.lookups):
+            taken = (*taken, *run.kept, *run.lookups)  # nobody will want it
+            run.kept.clear()
+        if taken:
+            run.taken.update(taken)
         shown = (state.status, state.phase, state.next_due_us())
         change = None
         if shown != run.shown:
@@ -283,7 +310,7 @@ class Executor:
             if effect is not None:
                 effect(self, run, record)
         if parcel is not None and result is not None:
-            self.outbox.delivered(parcel, result)
+            self.outbox.delivered(run.number, parcel, result)
         if self.observers:
             self._show(run, records)
         if run.state is not None and run.state.finished_us is None:
@@ -351,6 +378,26 @@ class Executor:
     def _policy(self, run: LiveRun, step: Step[..., Any]) -> RetryPolicy:
         assert run.registered is not None
         return run.registered.step_policy(step)
+
+    async def publish(self, attempt: Attempt, topic: str, data: Raw) -> None:
+        """Put a message of a running attempt into the log: a note, in its place among the attempt's others.
+
+        It does not wait for the commit, only for room in the queue: who publishes much is slowed down to what the
+        store takes.
+        """
+        note = Published(message=f"{attempt.key}/message#{attempt.messages}", topic=topic, data=data)
+        attempt.messages += 1
+        await self.journal.committer.wait_for_room()
+        self.when_loaded(attempt.run, partial(self._say, attempt, note))
+
+    def _say(self, attempt: Attempt, note: Published) -> None:
+        run, state = attempt.run, attempt.run.state
+        if state is None or run.blocked or attempt.interrupted or attempt.key not in state.steps:
+            return  # nobody wants to hear of this attempt any more
+        if too_long(state.seq + 1, run.size):
+            log.warning("message.dropped", run_id=run.id, reason="the run's history is full")
+            return
+        self.append(run, self.stamp(state), [note])
 
     def attempt_ended(self, attempt: Attempt, value: Any, error: BaseException | None) -> None:
         """A body has come to its end: put its outcome in the log and drive the workflow on."""
@@ -431,18 +478,31 @@ class Executor:
 
     def offer(self, run: LiveRun) -> None:
         """Feed a loaded run what lies in its inbox and is for it now; the rest is kept, or no use any more."""
-        for number, item in list(run.kept.items()):
-            instance = run.instance
-            if instance is None or not run.is_open or run.blocked or number not in run.kept:
-                return
-            claimed = claim(item, self._state(run), instance.loop.pending)
-            if claimed is True:
-                continue
+        while (claimed := self._claimed(run)) is not None:
+            number, record = claimed
             del run.kept[number]
-            if claimed is False:
+            if record is None:
                 self.append(run, self.stamp(self._state(run)), (), taken=(number,))
             else:
-                self.activate(run, claimed, taken=(number,))
+                self._feed(run, record, taken=(number,))
+
+    def _claimed(self, run: LiveRun) -> tuple[int, Input | None] | None:
+        """The first item that is an input for the run now, or no use any more."""
+        instance = run.instance
+        if instance is None or not run.is_open or run.blocked:
+            return None
+        for number, item in run.kept.items():
+            claimed = claim(item, run.id, self._state(run), instance.loop.pending)
+            if claimed is not True:
+                return number, claimed or None
+        return None
+
+    def discard(self, run: LiveRun, items: Iterable[int]) -> None:
+        """Let nothing lie in the inbox of a run that has ended. One that goes on as another leaves it to that."""
+        state = self._state(run)
+        left = tuple(item for item in items if item not in run.taken)
+        if left and state.continued_to is None:
+            self.append(run, self.stamp(state), (), taken=left)
 
     # -- time and cancel
 

@@ -111,7 +111,7 @@ _type = msgspec.json.Decoder(_Type).decode
 def message_of(row: LogRow) -> Message | None:
     """What a record tells those who follow the run; None for all but those that `publish` wrote. Raises `Sealed`."""
     refuse_sealed(row.body)
-    if _type(row.body).type != "published":  # a look at the type costs a tenth of the whole record
+    if _type(row.body).type != "message.published":  # a look at the type costs a tenth of the whole record
         return None
     record = decode_record(row.body)
     assert isinstance(record, Published)

@@ -8,7 +8,6 @@ from msgspec import Raw, Struct
 
 from durably.engine.declare.matching import Match
 from durably.engine.declare.where import Where
-from durably.engine.errors import InvalidInput
 from durably.engine.execution.outcomes import Outcome
 from durably.engine.log.records import (
     AttemptFailed,
@@ -25,13 +24,15 @@ from durably.engine.log.records import (
     from_us,
 )
 from durably.engine.log.state import RunState, event_id
-from durably.engine.values.codec import MAX_EVENT, decode_json, encode
+from durably.engine.values.codec import decode_json
 
 __all__ = [
     "CancelItem",
     "ChildItem",
     "EventItem",
     "Item",
+    "Kept",
+    "KnownChildItem",
     "LookBackItem",
     "OutcomeItem",
     "SignalItem",
@@ -40,7 +41,6 @@ __all__ = [
     "decode_item",
     "encode_item",
     "is_had",
-    "signal_data",
 ]
 
 
@@ -85,26 +85,25 @@ class ChildItem(Struct, tag="child", tag_field="type", frozen=True):
     """A child has ended."""
 
     outcome: ChildSucceeded | ChildFailed | ChildCanceled
+    parent: str
+    """The run that started it: one that this run goes on from may have had another child under the same key."""
 
 
-Item = CancelItem | OutcomeItem | EventItem | LookBackItem | SignalItem | ChildItem
+class KnownChildItem(Struct, tag="known_child", tag_field="type", frozen=True):
+    """A child was asked for under the id of a run that was there already: this run's own child, or another's run."""
+
+    child: str
+
+
+Kept = EventItem | SignalItem | ChildItem
+"""What may lie in the inbox until the run's body is there for it."""
+Item = CancelItem | OutcomeItem | EventItem | LookBackItem | SignalItem | ChildItem | KnownChildItem
 
 encode_item = msgspec.json.Encoder().encode
 decode_item = msgspec.json.Decoder[Item](Item).decode
 
 
-def signal_data(data: Any) -> Raw:
-    """The data of a signal as it is sent. Raises `InvalidInput` when it cannot be encoded or is too large."""
-    raw = encode(data)
-    if len(raw) > MAX_EVENT:
-        raise InvalidInput(
-            f"the signal's data takes {len(raw):,} bytes, more than {MAX_EVENT:,}; "
-            "store it elsewhere and send where it is"
-        )
-    return Raw(raw)
-
-
-def claim(item: EventItem | SignalItem | ChildItem, state: RunState, pending: Collection[str]) -> Input | bool:
+def claim(item: Kept, run_id: str, state: RunState, pending: Collection[str]) -> Input | bool:
     """What an item is to a run: an input, something to keep until it is one (True), or nothing any more (False).
 
     `pending` are the keys of what the body waits for.
@@ -119,10 +118,12 @@ def claim(item: EventItem | SignalItem | ChildItem, state: RunState, pending: Co
                     return SignalReceived(wait=key, signal=item.name, data=item.data, sent_at=from_us(item.sent_us))
             return True
         case ChildItem():
-            child = item.outcome.child
-            if child not in state.children:
-                return True  # the next incarnation may ask for it
-            return item.outcome if child in pending else False
+            key = item.outcome.child
+            child = state.children.get(key)
+            if child is None or item.parent != run_id:
+                return False
+            # One that this incarnation of the body has not asked for yet has its outcome kept.
+            return item.outcome if key in pending else not child.canceled
 
 
 def is_had(event: Raw, state: RunState) -> bool:

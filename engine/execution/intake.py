@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from msgspec import Raw
+
 from durably.engine.declare.events import Event
 from durably.engine.declare.registry import Registered
 from durably.engine.errors import EventConflict, InvalidInput, RunConflict, StoreError
@@ -41,8 +43,7 @@ class Intake:
         A known `run_id` with the same workflow and input gives the run that exists; `RunConflict` otherwise.
         """
         core = self._core
-        self._check_open()
-        await core.journal.committer.wait_for_room()
+        await self.admit()
         if run_id is not None:
             known = await self._known(run_id, created)
             if known is not None:
@@ -71,17 +72,19 @@ class Intake:
         [first, *_] = (await core.store.records([row.run]))[row.run]
         existing = decode_record(first.body)
         assert isinstance(existing, RunCreated)
-        if (existing.workflow, bytes(existing.input)) != (created.workflow, bytes(created.input)):
+        if _request(existing) != _request(created):
             raise RunConflict(
                 f"run {run_id!r} exists and is another one: workflow {existing.workflow!r} with "
-                f"{bytes(existing.input).decode()[:200]}. Take another run_id for another run."
+                f"{bytes(_payload(existing)).decode()[:200]}. Take another run_id for another run."
             )
         return row.run
 
-    def _check_open(self) -> None:
+    async def admit(self) -> None:
+        """Wait until there is room for something new. Raises `StoreError` when nothing can be taken just now."""
         if self._core.draining:
             raise StoreError("the engine is stopping and takes nothing new; try again when it is back")
         self._core.journal.check_writable()
+        await self._core.journal.committer.wait_for_room()
 
     # -- events
 
@@ -93,8 +96,7 @@ class Intake:
         """
         if len(events) > MAX_EVENTS:
             raise InvalidInput(f"{len(events):,} events at once are more than {MAX_EVENTS:,}; send them in parts")
-        self._check_open()
-        await self._core.journal.committer.wait_for_room()
+        await self.admit()
         now_us = self._core.clock.now_us()
         prepared = [self._prepare(index, event, now_us) for index, event in enumerate(events)]
         operation = Ingest(
@@ -132,3 +134,12 @@ class Intake:
             return self._core.arrivals.prepare(event, now_us)
         except InvalidInput as error:
             raise InvalidInput(f"event {index}: {error}") from error
+
+
+def _request(created: RunCreated) -> tuple[str, bytes]:
+    return created.workflow, bytes(_payload(created))
+
+
+def _payload(created: RunCreated) -> Raw:
+    """What the run was started with: arguments, or an event."""
+    return created.input if bytes(created.event) == b"null" else created.event

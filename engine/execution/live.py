@@ -1,12 +1,13 @@
 """What the engine holds in memory of a run that it is working on."""
 
 from asyncio import Future
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from durably.engine.body.instance import Beginning, Instance
 from durably.engine.declare.registry import Registered
-from durably.engine.execution.inbox import ChildItem, EventItem, SignalItem
+from durably.engine.execution.inbox import Kept
 from durably.engine.log.grammar import Carry
 from durably.engine.log.state import RunState
 
@@ -30,11 +31,13 @@ class LiveRun:
         "carry",
         "fenced",
         "held",
+        "holds",
         "id",
         "instance",
         "interrupted",
         "kept",
         "loading",
+        "lookups",
         "number",
         "outcomes",
         "registered",
@@ -76,10 +79,14 @@ class LiveRun:
         """Status, phase and due time as they were last written for lists."""
         self.blocked = False
         """Whether code and history do not fit: nothing starts, and outcomes go to the inbox (DESIGN rule 13)."""
-        self.kept: dict[int, EventItem | SignalItem | ChildItem] = {}
+        self.kept: dict[int, Kept] = {}
         """What lies in its inbox, by item, and may be for it."""
-        self.taken: list[int] = []
-        """Inbox items that are on their way into the log."""
+        self.taken: set[int] = set()
+        """Inbox items that were taken since it was loaded: a read that began before may bring them once more."""
+        self.lookups: dict[int, Future[None]] = {}
+        """What is being found out from the store for it, by the inbox item that asks so."""
+        self.holds = 0
+        """How many wait for something to go on with the run as it is in memory."""
         self.size = 0
         """Bytes in its history."""
         self.waiting = 0
@@ -97,7 +104,16 @@ class LiveRun:
     @property
     def can_rest(self) -> bool:
         """Whether its instance may be evicted: all it did is in the store, and nothing waits for it here."""
-        return not (self.todo or self.loading or self.unsaved)
+        return not (self.todo or self.loading or self.unsaved or self.lookups or self.holds)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep it in memory until the end of the `with`."""
+        self.holds += 1
+        try:
+            yield
+        finally:
+            self.holds -= 1
 
     @property
     def can_go(self) -> bool:
@@ -110,3 +126,4 @@ class LiveRun:
             self.instance.evict()
         self.instance = self.state = self.beginning = self.shown = None
         self.kept.clear()  # read again with the log
+        self.lookups.clear()

@@ -96,16 +96,17 @@ class Loaded(NamedTuple):
 def read_log(run_id: str, rows: Sequence[LogRow]) -> Loaded:
     """Read a run's log: its state, and what replay needs."""
     entries = [Entry(row.seq, row.at_us, decode_record(row.body)) for row in rows]
-    incarnations = parse(entries).incarnations  # first, because it says what is wrong with a damaged log
+    log = parse(entries)  # first, because it says what is wrong with a damaged log
+    incarnations = log.incarnations
     state = fold((entry.at_us, entry.record) for entry in entries)
     if not incarnations or state.created is None:
-        return Loaded(state, None, None, None)
+        return Loaded(state, None, None, carry_over(incarnations, entries, log.given))
     first = incarnations[0].groups[0]
     assert isinstance(first.input, RunStarted)
-    beginning = Beginning(run_id, state.created, state.created_us, first.input, first.at_us)
+    beginning = Beginning(run_id, state.created, log.created_us, first.input, first.at_us)
     last = incarnations[-1]
     if last.ended:
-        return Loaded(state, beginning, None, carry_over(incarnations, entries))
+        return Loaded(state, beginning, None, carry_over(incarnations, entries, log.given))
     return Loaded(state, beginning, last, None)
 
 
@@ -126,7 +127,7 @@ class Loader:
         *,
         resume: Callable[[LiveRun, list[InboxRow]], None],
         block: Callable[[LiveRun, str, NondeterminismError], None],
-        finish: Callable[[LiveRun, End], None],
+        finish: Callable[[LiveRun, End, list[InboxRow]], None],
     ) -> None:
         self._store = store
         self._clock = clock
@@ -208,7 +209,7 @@ class Loader:
         state = run.state
         run.shown = (state.status, state.phase, state.next_due_us())
         if state.ended:
-            self._finish(run, decode_end(rows[-1].body))
+            self._finish(run, decode_end(rows[-1].body), inbox)
         else:  # it may end by this, in memory: that is told when it is durable
             self._resume(run, inbox)
         todo, run.todo = run.todo, []

@@ -3,9 +3,11 @@
 A child is created, an event stored, a signal put into an inbox with the very record that says so, or not at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
+import structlog
 from msgspec import Raw, Struct
 
 from durably.engine.body.calls import decode_event
@@ -15,6 +17,7 @@ from durably.engine.execution.inbox import (
     CancelItem,
     ChildItem,
     Item,
+    KnownChildItem,
     LookBackItem,
     SignalItem,
     encode_item,
@@ -47,13 +50,14 @@ from durably.engine.log.state import RunState
 from durably.engine.values.codec import decode_json
 from durably.store import (
     Append,
+    Conflict,
     Create,
+    Existing,
     InboxRow,
     Ingest,
     LogRow,
     Operation,
     Put,
-    Result,
     RunRow,
     Store,
     WaitRow,
@@ -61,7 +65,9 @@ from durably.store import (
 )
 from durably.store.runtime import SECOND_US
 
-__all__ = ["REACHING", "Outbox", "Parcel"]
+__all__ = ["REACHING", "Outbox", "Parcel", "child_outcome", "wait_row"]
+
+log = structlog.get_logger("durably")
 
 REACHING = frozenset(
     {
@@ -83,19 +89,24 @@ REACHING = frozenset(
 """Records that may have to do with others than their own run."""
 
 
+Created: TypeAlias = Sequence[tuple[RunRow, RunCreated]]
+
+
 class Parcel(Struct):
     """What goes with a group, as an `Append` takes it, and the runs that begin with it."""
 
     waits: list[WaitRow] = []
     unwaits: list[str] = []
     also: list[Operation] = []
-    begins: list[list[tuple[RunRow, RunCreated]]] = []
-    """For each operation of `also`, the runs that it creates."""
+    begins: list[Sequence[Created]] = []
+    """For each operation of `also`, the runs that it creates; of events, those of each."""
+    sent: list[tuple[EventSent, int]] = []
+    """Events, and when they were sent: made ready last, for a wait of this very group may be for one of them."""
     heir: int | None = None
 
-    def send(self, operation: Operation, begins: Sequence[tuple[RunRow, RunCreated]] = ()) -> None:
+    def send(self, operation: Operation, begins: Sequence[Created] = ()) -> None:
         self.also.append(operation)
-        self.begins.append(list(begins))
+        self.begins.append(begins)
 
     def tell(self, run_id: str, at_us: int, item: Item) -> None:
         self.send(Put(InboxRow(0, at_us, encode_item(item)), to=run_id))
@@ -129,7 +140,7 @@ class Outbox:
                 if isinstance(state.waits.get(key), EventAwaited):
                     parcel.unwaits.append(key)
             case EventSent():
-                self._send_events(parcel, record, at_us)
+                parcel.sent.append((record, at_us))
             case SignalSent():
                 parcel.tell(record.run, at_us, SignalItem(record.signal, record.data, at_us))
             case ChildStarted():
@@ -145,14 +156,18 @@ class Outbox:
 
     def attach(self, parcel: Parcel, append: Append) -> None:
         """Let a group take its parcel with it."""
+        self._arrivals.expect(parcel.waits)
+        for record, at_us in parcel.sent:
+            self._send_events(parcel, record, at_us)
+        for operation in parcel.also:
+            if isinstance(operation, Create) and operation.known is not None:
+                operation.known = operation.known._replace(run=append.run)
         append.waits, append.unwaits, append.also = parcel.waits, parcel.unwaits, parcel.also
         append.heir = parcel.heir
-        self._arrivals.expect(parcel.waits)
 
     def _send_events(self, parcel: Parcel, record: EventSent, at_us: int) -> None:
         prepared = [self._arrivals.prepare(decode_event(raw), at_us) for raw in _split(record.events)]
-        begins = [pair for each in prepared for pair in each.runs]
-        parcel.send(Ingest([each.arrival for each in prepared]), begins)
+        parcel.send(Ingest([each.arrival for each in prepared]), [each.runs for each in prepared])
 
     def _start_child(self, parcel: Parcel, run_id: str, state: RunState, record: ChildStarted, at_us: int) -> None:
         assert state.created is not None
@@ -170,7 +185,8 @@ class Outbox:
             due_at=from_us(at_us + int(record.delay * SECOND_US)) if record.delay else None,
             timeout=record.timeout,
         )
-        self._create(parcel, record.run, created, at_us)
+        known = InboxRow(0, at_us, encode_item(KnownChildItem(record.child)))
+        self._create(parcel, record.run, created, at_us, known)
 
     def _pack_end(
         self,
@@ -198,24 +214,40 @@ class Outbox:
             )
             parcel.heir = self._create(parcel, record.continued_to, again, at_us)
         elif created.parent is not None:
-            parcel.tell(created.parent, at_us, ChildItem(_outcome(created.child, record)))
+            parcel.tell(created.parent, at_us, ChildItem(child_outcome(created.child, record), created.parent))
 
-    def _create(self, parcel: Parcel, run_id: str, created: RunCreated, at_us: int) -> int:
+    def _create(
+        self, parcel: Parcel, run_id: str, created: RunCreated, at_us: int, known: InboxRow | None = None
+    ) -> int:
         row = run_row(self._store.new_run(), run_id, created, at_us)
-        parcel.send(Create(row, LogRow(row.run, 1, at_us, encode_record(created))), [(row, created)])
+        parcel.send(Create(row, LogRow(row.run, 1, at_us, encode_record(created)), known), [[(row, created)]])
         return row.run
 
-    def delivered(self, parcel: Parcel, written: Written) -> None:
-        """The group is durable: begin the runs that were created with it, wake those that have got something."""
+    def delivered(self, number: int, parcel: Parcel, written: Written) -> None:
+        """The group of that run is durable: begin the runs created with it, wake those that have got something."""
         woken = set(written.woken)
         for result, begins in zip(written.also, parcel.begins, strict=True):
-            if isinstance(result, Written):
-                woken.update(result.woken)
-            if _was_done(result):
-                for row, created in begins:
-                    self._begin(row, created)
+            match result:
+                case None:
+                    self._begin_all(begins)
+                case Written():
+                    woken.update(result.woken)
+                    self._begin_all(each for index, each in enumerate(begins) if index not in result.known)
+                case Existing():
+                    woken.add(number)  # it is told so
+                case Conflict():
+                    log.error(
+                        "events.conflict", run=number, reason="an id among them was sent before, with other content"
+                    )
+                case _:
+                    pass
         if woken:
             self._look(sorted(woken))
+
+    def _begin_all(self, begins: Iterable[Created]) -> None:
+        for runs in begins:
+            for row, created in runs:
+                self._begin(row, created)
 
 
 def wait_row(record: EventAwaited) -> WaitRow:
@@ -231,9 +263,10 @@ def wait_row(record: EventAwaited) -> WaitRow:
     )
 
 
-def _outcome(
+def child_outcome(
     child: str, record: RunSucceeded | RunFailed | RunCanceled
 ) -> ChildSucceeded | ChildFailed | ChildCanceled:
+    """A run's end, as its parent gets it."""
     match record:
         case RunSucceeded():
             return ChildSucceeded(child=child, output=record.output)
@@ -241,11 +274,6 @@ def _outcome(
             return ChildFailed(child=child, error=record.error)
         case RunCanceled():
             return ChildCanceled(child=child)
-
-
-def _was_done(result: Result) -> bool:
-    """Whether the runs of an operation were created: not if they, or the event, were there already."""
-    return result is None or (isinstance(result, Written) and not result.known)
 
 
 _split = msgspec.json.Decoder(list[Raw]).decode

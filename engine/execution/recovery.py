@@ -1,25 +1,34 @@
 """Going on with a run that was just loaded: what is gone, what is fed, what starts again (DESIGN rules 8, 12)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 from durably.engine.errors import ErrorInfo, WorkerLost, qualified_names
 from durably.engine.execution.admission import SUSPECT_AFTER
 from durably.engine.execution.executor import Executor
-from durably.engine.execution.inbox import CancelItem, LookBackItem, OutcomeItem, decode_item
+from durably.engine.execution.inbox import CancelItem, KnownChildItem, LookBackItem, OutcomeItem, decode_item
 from durably.engine.execution.live import LiveRun
 from durably.engine.log.records import AttemptLost, RunUnblocked, StepFailed
 from durably.engine.log.state import RunState, StepState
 from durably.store import InboxRow
 
-__all__ = ["feed_inbox", "resume"]
+__all__ = ["LookUps", "feed_inbox", "resume"]
 
 
-LookBack = Callable[[LiveRun, str, int], None]
-"""Looks for events that have arrived before a wait: the run, the wait's key and the inbox item that asks for it."""
+LookUp: TypeAlias = Callable[[LiveRun, str, int], None]
+"""Finds something out for a run: about the wait or child of that key, as the inbox item of that number asks."""
 
 
-def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_back: LookBack) -> None:
+class LookUps(NamedTuple):
+    """How a run finds out what it has to know before it goes on."""
+
+    back: LookUp
+    """For events that have arrived before a wait."""
+    child: LookUp
+    """What became of a child that was there already."""
+
+
+def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_up: LookUps) -> None:
     """Make a loaded run go on: its code fits its history up to the last record.
 
     Outcomes that are known are fed first, those kept in memory over an outage and those left in the inbox while the run
@@ -34,7 +43,7 @@ def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_bac
         executor.append(run, executor.stamp(state), [RunUnblocked(code=run.registered.code)])
     if state.started_us is None and state.start_us is None and not _is_canceled(items):
         executor.start(run, run.registered)
-    feed_inbox(run, items, executor, look_back)
+    feed_inbox(run, items, executor, look_up)
     if run.is_open:
         _write_losses(run, gone, executor)
     for key in list(_waiting(run)):
@@ -43,25 +52,24 @@ def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_bac
         executor.wake(run)
 
 
-def feed_inbox(run: LiveRun, items: Iterable[InboxRow], executor: Executor, look_back: LookBack) -> None:
+def feed_inbox(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_up: LookUps) -> None:
     """Feed a loaded run the outcomes that are known, and what lies in its inbox, each item once.
 
     Outcomes come first and cancels last: what was done before a cancel must not be thrown away by it.
     """
     cancels: list[int] = []
     for row in items:
-        if row.item in run.taken or row.item in run.kept:
+        if row.item in run.taken or row.item in run.kept or row.item in run.lookups:
             continue
         match decode_item(row.body):
             case CancelItem():
                 cancels.append(row.item)
-                run.taken.append(row.item)
             case OutcomeItem() as item:
                 run.outcomes[item.step] = item.outcome(row.item)
-                run.taken.append(row.item)
             case LookBackItem() as item:
-                run.taken.append(row.item)
-                look_back(run, item.wait, row.item)
+                look_up.back(run, item.wait, row.item)
+            case KnownChildItem() as item:
+                look_up.child(run, item.child, row.item)
             case item:
                 run.kept[row.item] = item
     for key in list(run.outcomes):
@@ -71,6 +79,8 @@ def feed_inbox(run: LiveRun, items: Iterable[InboxRow], executor: Executor, look
     for number in cancels:
         if run.is_open:
             executor.cancel(run, (number,))
+    if not run.is_open:
+        executor.discard(run, [row.item for row in items])
 
 
 def _is_canceled(items: Iterable[InboxRow]) -> bool:

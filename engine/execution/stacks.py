@@ -22,7 +22,7 @@ async def stack_of(core: Core, number: int, run_id: str) -> list[ParkedTask]:
     """
     rows = (await core.store.records([number]))[number]
     loaded = read_log(run_id, rows)
-    if loaded.state.ended or loaded.incarnation is None or loaded.state.created is None:
+    if loaded.incarnation is None or loaded.state.created is None:
         return []
     registered = core.registry.get(loaded.state.created.workflow, loaded.state.created.version)
     if registered is None:

@@ -8,7 +8,8 @@ Notes may stand between groups and between a group's commands and the next input
 a step that its incarnation has not seen before, and a note for every further attempt.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -23,13 +24,16 @@ from durably.engine.log.records import (
     BodyStarted,
     CancelRequested,
     ChildCanceled,
+    ChildCancelRequested,
     ChildFailed,
+    ChildStarted,
     ChildSucceeded,
     Command,
     EventAwaited,
     EventReceived,
     EventSent,
     Input,
+    OutcomeGiven,
     PatchMarked,
     Published,
     Record,
@@ -43,6 +47,7 @@ from durably.engine.log.records import (
     StepSucceeded,
     TimerFired,
     TimerSet,
+    to_us,
     type_name,
 )
 
@@ -103,6 +108,8 @@ class Carry(Struct, frozen=True):
     """Keys of what was sent and published before: it is not said again."""
     patches: frozenset[str] = frozenset()
     """Patches that were marked before."""
+    children: tuple[str, ...] = ()
+    """Keys of children that go on: a cancel reaches them, asked for again or not."""
 
 
 class Incarnation(Struct):
@@ -133,6 +140,8 @@ class Log(Struct):
     created: RunCreated
     created_us: int
     incarnations: list[Incarnation]
+    given: list[Entry]
+    """What was given so far: the next incarnation takes it over beside what those before it leave."""
 
 
 def parse(entries: Sequence[Entry]) -> Log:
@@ -155,7 +164,7 @@ class _Reader:
     __slots__ = ("_entries", "_group", "_seen", "log")
 
     def __init__(self, created: RunCreated, entries: Sequence[Entry]) -> None:
-        self.log = Log(created, entries[0].at_us, [])
+        self.log = Log(created, entries[0].at_us, [], [])
         self._entries = entries
         self._group: Group | None = None
         self._seen: set[str] = set()
@@ -164,6 +173,8 @@ class _Reader:
         kind = type(entry.record)
         if kind is RunCreated:
             raise _nonsense(entry, "is in the middle of the history")
+        if kind is OutcomeGiven:
+            self.log.given.append(entry)
         if kind in NOTES:
             return
         if kind in INPUTS:
@@ -178,7 +189,7 @@ class _Reader:
         if isinstance(record, RunStarted | BodyStarted):
             self._check_beginning(entry, running=running)
             self._seen = set()
-            carry = carry_over(incarnations, self._entries[: entry.seq - 1])
+            carry = carry_over(incarnations, self._entries[: entry.seq - 1], self.log.given)
             incarnations.append(Incarnation([group], carry))
         elif running:
             incarnations[-1].groups.append(group)
@@ -212,27 +223,32 @@ def _nonsense(entry: Entry, why: str) -> BadHistory:
     return BadHistory(f"record {entry.seq}, {type_name(entry.record)}, {why}")
 
 
-def carry_over(earlier: Sequence[Incarnation], entries: Iterable[Entry]) -> Carry:
-    """What the next incarnation takes over from those before it; `entries` is the log up to there."""
-    if not earlier:
+def carry_over(earlier: Sequence[Incarnation], entries: Sequence[Entry], given: Iterable[Entry] = ()) -> Carry:
+    """What the next incarnation takes over from those before it, and what it is given besides.
+
+    `entries` is the log up to there.
+    """
+    if not earlier and not given:
         return Carry()
-    before = earlier[-1].carry
+    before = earlier[-1].carry if earlier else Carry()
     outcomes, deadlines = dict(before.outcomes), dict(before.deadlines)
     said, patches = set(before.said), set(before.patches)
-    for group in earlier[-1].groups:
-        outcomes.update((key, Carried(group.seq, group.at_us, group.input)) for key in outcome_keys(group.input))
-        for command in group.commands:
-            match command:
-                case TimerSet():
-                    deadlines[command.timer] = command
-                case EventAwaited() | SignalAwaited():
-                    deadlines[command.wait] = command
-                case EventSent() | SignalSent():
-                    said.add(command.send)
-                case PatchMarked():
-                    patches.add(command.patch)
-                case _:
-                    pass
+    for seq, at_us, record in chain(_done_in(earlier[-1:]), _opened(given)):
+        match record:
+            case TimerSet():
+                deadlines[record.timer] = record
+            case EventAwaited() | SignalAwaited():
+                deadlines[record.wait] = record
+            case EventSent() | SignalSent():
+                said.add(record.send)
+            case Published():
+                said.add(record.message)
+            case PatchMarked():
+                patches.add(record.patch)
+            case _ if isinstance(record, Input):
+                outcomes.update((key, Carried(seq, at_us, record)) for key in outcome_keys(record))
+            case _:
+                pass
     starts: dict[tuple[str, int], int] = {}
     for _, _, record in entries:
         if isinstance(record, AttemptStarted):
@@ -240,9 +256,36 @@ def carry_over(earlier: Sequence[Incarnation], entries: Iterable[Entry]) -> Carr
             starts[key] = max(starts.get(key, 0), record.start + 1)
         elif isinstance(record, Published):
             said.add(record.message)
-    end = earlier[-1].groups[-1].commands[-1:]
+    end = earlier[-1].groups[-1].commands[-1:] if earlier else ()
     failed = end[0] if end and isinstance(end[0], BodyFailed) else None
-    return Carry(outcomes, starts, failed, deadlines, frozenset(said), frozenset(patches))
+    return Carry(outcomes, starts, failed, deadlines, frozenset(said), frozenset(patches), _open_children(entries))
+
+
+def _open_children(entries: Iterable[Entry]) -> tuple[str, ...]:
+    children: dict[str, None] = {}
+    for _, _, record in entries:
+        match record:
+            case ChildStarted():
+                children[record.child] = None
+            case ChildSucceeded() | ChildFailed() | ChildCanceled() | ChildCancelRequested():
+                children.pop(record.child, None)
+            case _:
+                pass
+    return tuple(children)
+
+
+def _done_in(incarnations: Iterable[Incarnation]) -> Iterator[Entry]:
+    for incarnation in incarnations:
+        for group in incarnation.groups:
+            yield Entry(group.seq, group.at_us, group.input)
+            for command in group.commands:
+                yield Entry(group.seq, group.at_us, command)
+
+
+def _opened(given: Iterable[Entry]) -> Iterator[Entry]:
+    for seq, _, record in given:
+        assert isinstance(record, OutcomeGiven)
+        yield Entry(seq, to_us(record.happened_at), record.record)
 
 
 def outcome_keys(record: Input) -> tuple[str, ...]:

@@ -53,7 +53,11 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     event: str | None
     event_id: str | None
     origin: str | None
-    """The run that this one is a rerun of."""
+    """The run that this one is a rerun, fork, child or continuation of."""
+    parent: str | None = None
+    """The run that has started this one as its child."""
+    continued_to: str | None = None
+    """The run that this one goes on as."""
     test: bool
     status: Status
     phase: str | None
@@ -87,6 +91,7 @@ def describe_run(row: RunRow, rows: Sequence[LogRow]) -> RunInfo:
         error = state.blocked.error
     return RunInfo(
         **_columns(row),
+        parent=first.parent,
         status=_status(row.status if ended else state.status),
         phase=None if ended else state.phase,
         input=_input(first),
@@ -129,6 +134,7 @@ def _columns(row: RunRow) -> dict[str, Any]:
         "event": row.event,
         "event_id": row.event_id,
         "origin": row.origin,
+        "continued_to": row.continued_to,
         "test": row.test,
         "created_at": from_us(row.created_us),
         "finished_at": _time(row.finished_us),

@@ -36,14 +36,17 @@ __all__ = [
     "ChildStarted",
     "ChildSucceeded",
     "Command",
+    "Copied",
     "End",
     "EventAwaited",
     "EventReceived",
     "EventSent",
     "Input",
+    "OutcomeGiven",
     "PatchMarked",
     "Published",
     "Record",
+    "Resumed",
     "RunBlocked",
     "RunCanceled",
     "RunContinued",
@@ -94,6 +97,25 @@ class _Base(Struct, tag_field="type", omit_defaults=True, kw_only=True, gc=False
 # -- a run's beginning
 
 
+class Copied(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a fork has of the run that is its `origin`, and what it has otherwise."""
+
+    upto: int
+    """Up to which record its log is taken over. Times are kept, and the steps are not counted again."""
+    made_at: datetime
+    """When the fork was made."""
+    args: dict[str, tuple[Raw, ...]] = {}
+    """By step: objects by parameter name, each of which replaces some of the arguments that the code gives."""
+
+
+class Resumed(Struct, frozen=True, kw_only=True):
+    """Where a rerun from a step begins: as what it takes over did, so that its code finds the same time and chance."""
+
+    step: str
+    started_at: datetime
+    seed: int
+
+
 class RunCreated(_Base, tag="run.created"):
     """A note, and always the first record: written in the commit of the event or request that caused the run."""
 
@@ -114,6 +136,12 @@ class RunCreated(_Base, tag="run.created"):
     """When the body starts; None: at once."""
     timeout: float | None = None
     """Seconds from the body's start after which the run is canceled and fails as `TimedOut`."""
+    copied: Copied | None = None
+    """Of a fork."""
+    resumed: Resumed | None = None
+    """Of a rerun from a step."""
+    ids: dict[str, str] = {}
+    """By key: ids of children and events that were made by the run which this one takes over from."""
 
 
 class RunStarted(_Base, tag="run.started"):
@@ -343,7 +371,7 @@ class ChildCancelRequested(_Base, tag="child.cancel_requested"):
     child: str
 
 
-class Published(_Base, tag="published"):
+class Published(_Base, tag="message.published"):
     """A note: something for those who follow the run. `message` is its key: no later incarnation says it again."""
 
     message: str
@@ -448,7 +476,23 @@ Command = (
     | PatchMarked
     | End
 )
-Note = RunCreated | AttemptFailed | AttemptLost | Published | RunBlocked | RunUnblocked
+
+
+class OutcomeGiven(_Base, tag="outcome.given"):
+    """A note before a body's start: something of which the outcome is known, so that it need not be done again.
+
+    A rerun from a step takes such records over from its `origin`, a fork is given them by its `patch`. The body finds
+    them as it finds what an earlier incarnation has done.
+    """
+
+    record: Input | Command | Published
+    happened_at: datetime
+    began: int = 0
+    happened: int = 0
+    """Places in the order of all that is given. Only how they compare counts."""
+
+
+Note = RunCreated | OutcomeGiven | AttemptFailed | AttemptLost | Published | RunBlocked | RunUnblocked
 Record = Input | Command | Note
 
 INPUTS: frozenset[type[Any]] = frozenset(get_args(Input))

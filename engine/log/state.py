@@ -26,6 +26,7 @@ from durably.engine.log.records import (
     EventAwaited,
     EventReceived,
     EventSent,
+    OutcomeGiven,
     PatchMarked,
     Published,
     Record,
@@ -112,6 +113,7 @@ class RunState:
         "cancel_requests",
         "children",
         "continued_to",
+        "copied",
         "created",
         "created_us",
         "events",
@@ -139,6 +141,8 @@ class RunState:
         self.created_us = 0
         self.started_us: int | None = None
         self.finished_us: int | None = None
+        self.copied = 0
+        """Up to which record a fork's log is a copy: the steps there were counted in the run they come from."""
         self.tasks = 0
         """Steps that ran at least once, however many attempts they took (seed 1: "only count as one task")."""
         self.start_us: int | None = None
@@ -256,16 +260,19 @@ class RunState:
     def _created(self, record: RunCreated, at_us: int) -> None:
         self.created = record
         self.created_us = at_us
+        if record.copied is not None:
+            self.created_us = to_us(record.copied.made_at)
+            self.copied = record.copied.upto
         if record.due_at is not None:
             self.start_us = due_us = to_us(record.due_at)
             self._wait(due_us, "start", RUN)
 
     def _started(self, _record: RunStarted, at_us: int) -> None:
         self.status = "RUNNING"
-        self.started_us = at_us
+        self.started_us = max(at_us, self.created_us)  # a fork begins with records of an older run
         self.start_us = None
         if self.created is not None and self.created.timeout is not None:
-            self.timeout_us = due_us = at_us + ceil(self.created.timeout * SECOND_US)
+            self.timeout_us = due_us = self.started_us + ceil(self.created.timeout * SECOND_US)
             self._wait(due_us, "timeout", RUN)
 
     def _body_started(self, record: BodyStarted, _at_us: int) -> None:
@@ -290,7 +297,7 @@ class RunState:
             self.retrying -= 1
         elif not step.running:
             self.scheduled -= 1
-        if record.attempt == 0 and record.start == 0:
+        if record.attempt == 0 and record.start == 0 and self.seq > self.copied:
             self.tasks += 1
         step.attempt = record.attempt
         step.start = record.start
@@ -356,9 +363,8 @@ class RunState:
         self.children[record.child].canceled = True
 
     def _cancel_requested(self, record: CancelRequested, at_us: int) -> None:
-        self.body_retry_us = None
+        self.body_retry_us = self.timeout_us = None  # what the run does now runs to its end
         if record.reason == "timeout":
-            self.timeout_us = None
             return
         self.cancel_requests += 1
         if self.cancel_requests > 1 and self.stop_us is None:
@@ -375,6 +381,10 @@ class RunState:
         self.start_us = self.stop_us = self.timeout_us = None
         if isinstance(record, RunContinued):
             self.continued_to = record.continued_to
+
+    def _given(self, record: OutcomeGiven, _at_us: int) -> None:
+        if isinstance(record.record, EventReceived):
+            self.events.add(event_id(record.record.event))
 
     def _nothing(self, record: EventSent | SignalSent | PatchMarked | Published, at_us: int) -> None:
         """A record that changes nothing but the run's length."""
@@ -402,6 +412,7 @@ class RunState:
 
     _apply: ClassVar[dict[type[Any], Callable[[Any, Any, int], None]]] = {
         RunCreated: _created,
+        OutcomeGiven: _given,
         RunStarted: _started,
         BodyStarted: _body_started,
         BodyFailed: _body_failed,

@@ -319,6 +319,8 @@ class Writer:
     def _create(self, operation: Create, pending: _Pending) -> Result:
         existing = self._number(operation.row.id, pending)
         if existing is not None:
+            if operation.known is not None:
+                pending.items.append(operation.known[:3])
             return Existing(existing)
         pending.create(operation.row)
         pending.records.append(operation.record)

@@ -13,10 +13,9 @@ pytestmark = pytest.mark.anyio
 async def test_a_run_that_sleeps(api: "Api") -> None:
     started = await api.post("/api/v1/workflows/nap/actions/run", json={"input": {"seconds": 3600}, "run_id": "n"})
     assert started.status == 201
-    for _ in range(200):
+    answer = await api.get("/api/v1/workflow-runs/n/stack")
+    while not answer.json["data"]["attributes"]["tasks"]:  # it begins after the answer
         answer = await api.get("/api/v1/workflow-runs/n/stack")
-        if answer.json["data"]["attributes"]["tasks"]:
-            break
     data = answer.json["data"]
     assert (answer.status, data["type"], data["id"]) == (200, "workflow_run_stack", "n")
     [task] = data["attributes"]["tasks"]

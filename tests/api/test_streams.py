@@ -184,7 +184,7 @@ async def test_messages_can_be_had_alone_by_topic(talking: Any) -> None:
     async with streaming(talking, "r", "?topic=progress") as stream:
         *messages, end = await stream.rest()
     assert [(event.name, event.data["topic"], event.data["data"]) for event in messages] == [
-        ("published", "progress", {"percent": percent, "of": "you"}) for percent in (0, 100)
+        ("message.published", "progress", {"percent": percent, "of": "you"}) for percent in (0, 100)
     ]
     assert end.name == "end"
     async with streaming(talking, "r", f"?topic=progress&topic=news&after={messages[0].id}") as stream:
@@ -202,6 +202,33 @@ async def test_a_run_that_goes_on_as_another_ends_its_stream_and_names_it(talkin
     assert end.data == {"status": "SUCCEEDED", "continued_to": last.data["continued_to"]}
     async with streaming(talking, last.data["continued_to"], "?topic=progress") as stream:
         assert [event.data.get("data") for event in await stream.rest()] == [0, None]
+
+
+class Forgetful:
+    """A codec that loses its key."""
+
+    lost = False
+
+    def encode(self, data: bytes) -> bytes:
+        return data[::-1]
+
+    def decode(self, data: bytes) -> bytes:
+        if self.lost:
+            raise ValueError("the key is lost")
+        return data[::-1]
+
+
+@pytest.mark.parametrize("query", ["", "?topic=progress"])
+async def test_what_cannot_be_read_is_told_as_that(launch: Any, query: str) -> None:
+    codec = Forgetful()
+    api = await launch(Engine("memory://", workflows=[talk], codec=codec, drain_timeout=0))
+    await (await api.engine.start(talk, "you", run_id="r")).result(timeout=30)
+    codec.lost = True
+    async with streaming(api, "r", query) as stream:
+        *records, end = await stream.rest()
+    assert {event.name for event in records} == {"sealed"}
+    assert "the key is lost" in records[0].data["why"]
+    assert end.data == {"status": "SUCCEEDED"}
 
 
 # -- clients that stay, that go, that do not read

@@ -1,7 +1,9 @@
 """Programs carried out on an engine in virtual time, with a copy of the store after each of its commits."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from durably import History, Run, current
@@ -12,7 +14,7 @@ from durably.store.runtime import SECOND_US, Clock
 from tests.properties.machine import STEPS
 from tests.properties.programs import Program, perform
 
-__all__ = ["Evidence", "Snapshot", "carry_out", "go_on"]
+__all__ = ["Evidence", "Snapshot", "carry_out", "go_on", "without_addresses"]
 
 RUN = "run"
 """The id of the one run of a store, unless a test says otherwise."""
@@ -24,10 +26,12 @@ class Evidence:
     def __init__(self, store: "PhotographedStore") -> None:
         [row] = store.all_runs()
         self.history = History.of(row, store.log_of(row.run))
-        self.records: list[dict[str, Any]] = [record.to_dict() for record in self.history]
+        self.records: list[Any] = [without_addresses(record.to_dict()) for record in self.history]
         """All records with everything in them. The run's id is in none."""
         self.state: RunState = fold((entry.at_us, entry.record) for entry in self.history.entries())
         self.shown = Change(*(getattr(row, name) for name in Change._fields))
+        if not self.state.ended:  # until then the number of tasks and records is that of the last change of phase
+            self.shown = self.shown._replace(tasks=self.state.tasks, seq=self.state.seq)
 
     @property
     def outcome(self) -> Any:
@@ -40,6 +44,22 @@ class Evidence:
                 return last.error["type"], last.error["message"]
             case _:
                 return last.type
+
+
+_SCOPE = re.compile(r"(?<=cancel scope )[0-9a-f]+")
+
+
+def without_addresses(value: Any) -> Any:
+    """The value without what anyio writes into the text of its cancels: where in memory a scope is."""
+    match value:
+        case str():
+            return _SCOPE.sub("…", value)
+        case dict():
+            return {key: without_addresses(each) for key, each in value.items()}
+        case list():
+            return [without_addresses(each) for each in value]
+        case _:
+            return value
 
 
 class Snapshot(NamedTuple):
@@ -122,8 +142,8 @@ class Laboratory(TestEngine):
     async def drive(self, run: Run[Any], program: Program) -> None:
         """Cancel the run when its program says so, unless that is done, and leave it alone until nothing happens."""
         for at in sorted(program.cancels)[self.store.cancels :]:
-            elapsed = (self._virtual.now_us() - START_US) / SECOND_US
-            await self.clock.advance(max(0.0, at - elapsed))
+            ahead_us = START_US + round(at * SECOND_US) - self._virtual.now_us()
+            await self.clock.advance(timedelta(microseconds=max(0, ahead_us)))
             await run.cancel()
         await self.settle()
 

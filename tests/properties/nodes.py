@@ -19,7 +19,7 @@ __all__ = ["Node", "Part"]
 
 
 class Node(Struct, frozen=True, tag=True, tag_field="do", omit_defaults=True, repr_omit_defaults=True):
-    """A part of a program. What its children do to the two questions is the default answer."""
+    """A part of a program. Its children give the default answers to the questions below."""
 
     async def run(self, machine: Machine) -> Any:
         """Do it, and give a value of JSON."""
@@ -43,6 +43,11 @@ class Node(Struct, frozen=True, tag=True, tag_field="do", omit_defaults=True, re
     def raises(self) -> bool:
         """Whether it may raise."""
         return any(child.raises for child in self.children)
+
+    @property
+    def stumbles(self) -> bool:
+        """Whether it looks at which attempt of the body this is. Any step that ends sets that back."""
+        return any(child.stumbles for child in self.children)
 
 
 # -- leaves
@@ -116,6 +121,10 @@ class Stumble(Node):
     def raises(self) -> bool:
         return True
 
+    @property
+    def stumbles(self) -> bool:
+        return True
+
 
 class Set(Node):
     """Set an event, for good."""
@@ -182,6 +191,10 @@ class Rescue(Node):
         except {"StepError": StepError, "Exception": Exception}[self.errors] as error:
             machine.note(f"rescued from {type(error).__name__}")
             return [type(error).__name__, await self.otherwise.run(machine)]
+
+    @property
+    def raises(self) -> bool:
+        return self.otherwise.raises or (self.part.raises and self.errors == "StepError")
 
 
 class Compensate(Node):
@@ -268,7 +281,7 @@ class Concurrent(Node):
 
     @property
     def races(self) -> bool:
-        return any(part.races or part.raises for part in self.parts)
+        return any(part.races or part.raises or part.stumbles for part in self.parts)
 
 
 class Gather(Concurrent):
@@ -284,7 +297,7 @@ class Gather(Concurrent):
 
     @property
     def races(self) -> bool:
-        return any(part.races or (part.raises and not self.collect) for part in self.parts)
+        return any(part.races or part.stumbles or (part.raises and not self.collect) for part in self.parts)
 
 
 class Group(Concurrent):
@@ -341,7 +354,7 @@ class Pipe(Node):
 
     @property
     def races(self) -> bool:
-        return self.workers > 1 or any(child.races or child.raises for child in self.children)
+        return self.workers > 1 or any(child.races or child.raises or child.stumbles for child in self.children)
 
 
 # -- against each other, and against time

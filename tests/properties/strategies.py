@@ -32,8 +32,10 @@ STEPS = st.builds(
     draw=st.sampled_from(["", "", "now", "random", "uuid4"]),
 )
 SLEEPS = st.builds(nodes.Sleep, st.just(0.0) | WAITS, st.sampled_from(["asyncio", "durably", "anyio"]))
-CERTAIN_LEAVES = [*[STEPS] * 9, *[SLEEPS] * 3, st.builds(nodes.Set, EVENTS), st.builds(nodes.Stumble)]
+CERTAIN_LEAVES = [*[STEPS] * 9, *[SLEEPS] * 3, st.builds(nodes.Set, EVENTS)]
+STUMBLES = st.builds(nodes.Stumble)
 RACING_LEAVES = [
+    STUMBLES,
     st.builds(nodes.Draw, st.sampled_from(["now", "random", "uuid4"])),
     st.builds(nodes.Await, EVENTS, WAITS),
 ]
@@ -49,6 +51,16 @@ COUNTS = st.integers(2, 4)
 
 def _parts(draw: Draw, grow: Grow) -> tuple[Part, ...]:
     return tuple(grow() for _ in range(draw(COUNTS)))
+
+
+def _tame(grow: Grow) -> Grow:
+    """Parts that do not raise, and so do not decide what becomes of those beside them."""
+
+    def grow_tame() -> Part:
+        part = grow()
+        return nodes.Rescue(part, nodes.Sleep(), "Exception") if part.raises else part
+
+    return grow_tame
 
 
 CERTAIN: list[Callable[[Draw, Grow], Part]] = [
@@ -80,7 +92,11 @@ def _part(draw: Draw, depth: int, *, racing: bool) -> Part:
     if depth == 0 or draw(st.integers(0, 2)) == 0:
         return draw(draw(st.sampled_from(CERTAIN_LEAVES + RACING_LEAVES * racing)))
     make = draw(st.sampled_from(CERTAIN + RACING * racing))
-    return make(draw, lambda: _part(draw, depth - 1, racing=racing))
+
+    def grow() -> Part:
+        return _part(draw, depth - 1, racing=racing)
+
+    return make(draw, grow if racing else _tame(grow))
 
 
 @st.composite
@@ -93,8 +109,15 @@ def programs(draw: Draw) -> Program:
 
 @st.composite
 def certain_programs(draw: Draw) -> Program:
-    """Programs without anything made to race. What their errors leave to chance, `Program.is_certain` tells."""
-    return numbered(Program(nodes.Sequence(_parts(draw, lambda: _part(draw, DEPTH, racing=False)))))
+    """Programs in which nothing races."""
+
+    def grow() -> Part:
+        return _part(draw, DEPTH, racing=False)
+
+    parts = _parts(draw, grow)
+    if draw(st.booleans()):
+        parts = (*parts, draw(STUMBLES), grow())
+    return numbered(Program(nodes.Sequence(parts)))
 
 
 def numbered(program: Program) -> Program:

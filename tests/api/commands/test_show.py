@@ -8,10 +8,9 @@ from typing import Any
 def test_a_server_tells_where_the_run_stands(spawn: Any, durably: Any, folder: Path) -> None:
     server = spawn("serve", "flows.py").ready()
     run = server("start", "nap", '{"seconds": 3600}', "--run-id", "n").stdout.strip()
-    for _ in range(100):
+    shown = server("show", run).stdout
+    while "asyncio task 0" not in shown:  # it begins after the answer
         shown = server("show", run).stdout
-        if "asyncio task 0" in shown:
-            break
     assert "\n  asyncio task 0\n    nap  " in shown
     assert "await asyncio.sleep(seconds)" in shown
     assert "waits for timer 0/timer#0 of 3600 s, since " in shown

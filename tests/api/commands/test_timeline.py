@@ -201,9 +201,9 @@ QUEUED = ("queued", "", [("waiting", 0, 1, True)])
                 (1, "event.sent", {"send": "0/send#1", "events": [{"name": "b"}, {"name": "c"}]}),
                 (2, "signal.sent", {"send": "0/tell#0", "run": "r9", "signal": "go", "data": None}),
                 (2, "patch.marked", {"patch": "new-prices"}),
-                (3, "published", {"message": "0/message#0", "topic": "progress", "data": 0.5}),
-                (3, "published", {"message": "0/message#1", "topic": "tokens", "data": "x" * 100}),
-                (4, "published", {"message": "0/message#2", "topic": "progress", "data": 1.0}),
+                (3, "message.published", {"message": "0/message#0", "topic": "progress", "data": 0.5}),
+                (3, "message.published", {"message": "0/message#1", "topic": "tokens", "data": "x" * 100}),
+                (4, "message.published", {"message": "0/message#2", "topic": "progress", "data": 1.0}),
                 (5, "cancel.requested", {"reason": "timeout"}),
                 (15, "run.canceled", {"stopped": True}),
             ],
@@ -256,8 +256,8 @@ def test_the_picture_of_what_others_do() -> None:
             (0, "run.started", {}),
             (0, "child.started", {**child(0), "run": "r0"}),
             (8, "signal.awaited", {"wait": "0/signal#0", "signal": "approve", "until": at(92)}),
-            (16, "published", {"message": "0/message#0", "topic": "progress", "data": 0.5}),
-            (24, "published", {"message": "0/message#1", "topic": "progress", "data": "\x1b[2J"}),
+            (16, "message.published", {"message": "0/message#0", "topic": "progress", "data": 0.5}),
+            (24, "message.published", {"message": "0/message#1", "topic": "progress", "data": "\x1b[2J"}),
             (24, "signal.sent", {"send": "0/tell#0", "run": "r9", "signal": "go", "data": None}),
         )
     )

@@ -83,8 +83,7 @@ CHANGED: list[tuple[Command, Command, Kind]] = [
     (TOLD, replace(TOLD, run="r3"), "changed arguments"),
     (TOLD, replace(TOLD, signal="stop"), "changed arguments"),
     (CHILD, replace(CHILD, digest="d2"), "changed arguments"),
-    (CHILD, replace(CHILD, version=2), "changed child"),
-    (CHILD, replace(CHILD, workflow="deliver"), "changed child"),
+    (CHILD, replace(CHILD, workflow="deliver"), "changed arguments"),
 ]
 
 

@@ -12,7 +12,17 @@ from typing import Any, NamedTuple, get_args
 
 import pytest
 
-from durably import History, NondeterminismError, RunFailed, Workflow, step, workflow
+from durably import (
+    History,
+    NondeterminismError,
+    RunFailed,
+    Workflow,
+    deprecate_patch,
+    step,
+    wait_for_event,
+    wait_for_signal,
+    workflow,
+)
 from durably.engine.body.matching import Kind
 from durably.engine.body.mismatch import BLOCKED
 from durably.engine.log.versions import ANYIO, ENGINE, PYTHON
@@ -175,7 +185,7 @@ async def with_another_annotation(sku: str) -> str:
 class Case(NamedTuple):
     """A changed workflow, and the lines of the error that are its own."""
 
-    code: Callable[..., Awaitable[str]]
+    code: Callable[..., Awaitable[Any]]
     kind: Kind
     record: str
     findings: str
@@ -329,6 +339,8 @@ CASES = [
 CAUSE = "  The workflow's code has changed since the run started (fingerprint OLD, now NEW)."
 WAY_OUT = {
     "damaged value": "  Let the annotation take the old value as well, put the fitting code back, or",
+    "new patch": "  Put `if patched(…):` with the old way back in the place of `deprecate_patch(…)` until no such "
+    "run is open, or",
 }
 USUAL_WAY_OUT = (
     '  Put the fitting code back, or bring the change under `if patched("…"):` with the old way in its `else`, or'
@@ -363,6 +375,8 @@ EXPLANATION = {
     "ended early": "the code has come to its end while the history goes on",
     "ended late": "the history has come to its end while the code goes on",
     "ended otherwise": "the code ends in another way than the history",
+    "changed wait": "the code waits for something else in the same place",
+    "new patch": "the code takes it for granted that this run goes the way of a patch, and it is from before it",
     "damaged value": "the code cannot read a value that the history holds",
 }
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.code.__name__)
@@ -396,6 +410,113 @@ async def test_an_engine_blocks_the_run_with_the_same_words_and_goes_on_with_the
         assert await run.result() == "1 lamp"
         types = (await run.history()).types()
         assert (types.count("run.blocked"), types.count("run.unblocked")) == (1, 1)
+
+
+# -- the same for what a run waits for, starts and marks
+
+
+@workflow("child")
+async def child(page: int) -> int:
+    return page
+
+
+@workflow("child", version=2)
+async def new_child(page: int) -> int:
+    return page
+
+
+@workflow("order")
+async def waits() -> None:
+    await wait_for_event("app/paid", match={"id": 1}, timeout=60)
+    await child(1)
+
+
+async def for_another_event() -> None:
+    await wait_for_event("app/paid", match={"id": 2}, timeout=60)
+
+
+async def for_a_signal() -> None:
+    await wait_for_signal("paid", timeout=60)
+
+
+async def with_another_page() -> None:
+    await wait_for_event("app/paid", match={"id": 1}, timeout=60)
+    await child(2)
+
+
+async def that_takes_a_patch_for_granted() -> None:
+    deprecate_patch("tax")
+    await wait_for_event("app/paid", match={"id": 1}, timeout=60)
+
+
+AT_START = "2, run.started, of 2026-01-01T00:00:00+00:00"
+AT_DEADLINE = "4, timer.fired, of 2026-01-01T00:01:00+00:00"
+OTHER_CASES = [
+    Case(
+        for_another_event,
+        "changed wait",
+        AT_START,
+        """
+  expected (history): wait for event 'app/paid' (0/event#0) that matches {"id":1} for 60 s
+  got (code):         wait for event 'app/paid' (0/event#0) that matches {"id":2} for 60 s
+  at 0: for_another_event (FILE:LINE)""",
+    ),
+    Case(
+        for_a_signal,
+        "extra",
+        AT_START,
+        """
+  expected (history): wait for event 'app/paid' (0/event#0) that matches {"id":1} for 60 s
+  got (code):         wait for signal 'paid' (0/signal#0) for 60 s
+  at 0: for_a_signal (FILE:LINE)""",
+    ),
+    Case(
+        with_another_page,
+        "changed arguments",
+        AT_DEADLINE,
+        """
+  expected (history): child 'child' version 1 (0/child#0), called at FILE:LINE
+  got (code):         child 'child' version 1 (0/child#0), called at FILE:LINE
+  differs:            page: 1, now 2
+  at 0: with_another_page (FILE:LINE)""",
+    ),
+    Case(
+        that_takes_a_patch_for_granted,
+        "new patch",
+        AT_START,
+        """
+  expected (history): nothing more
+  got (code):         patch 'tax'
+  at 0: that_takes_a_patch_for_granted (FILE:LINE)""",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", OTHER_CASES, ids=lambda case: case.code.__name__)
+async def test_waits_children_and_patches_are_told_in_the_same_way(case: Case) -> None:
+    async with TestEngine(workflows=[waits, child, new_child], max_parked=10) as engine:
+        run = await engine.start(waits)
+        await run.result()
+        history = await run.history()
+    Replayer([waits, child, new_child]).replay(history)
+    with pytest.raises(NondeterminismError) as raised:
+        Replayer([named(case.code), child, new_child]).replay(history)
+    assert raised.value.kind == case.kind
+    assert without_places(str(raised.value)).splitlines() == whole_message(case, run.id)
+
+
+async def test_a_workflow_that_is_not_there_is_told_with_those_that_are() -> None:
+    error = mismatch(child, await history_of(order, "lamp"))
+    assert error.kind == "unknown workflow"
+    assert str(error) == (
+        "the history is of workflow 'order' version 1, which is not among those given: child version 1. Keep it "
+        "registered until its last run has ended. See docs/nondeterminism.md#unknown-workflow"
+    )
+
+
+def test_every_kind_is_in_the_tables_above() -> None:
+    tried = {case.kind for case in [*CASES, *OTHER_CASES]} | {"unknown workflow"}
+    assert tried == set(get_args(Kind))
 
 
 async def test_the_lines_it_names_are_those_of_the_calls() -> None:

@@ -13,7 +13,6 @@ from durably import (
     deprecate_patch,
     patched,
     step,
-    wait_for_event,
     workflow,
 )
 from durably.replay import Replayer
@@ -225,55 +224,3 @@ async def test_a_patch_that_was_taken_out_fits_runs_that_have_the_mark() -> None
     with pytest.raises(NondeterminismError) as raised:
         Replayer([before]).replay(history)
     assert raised.value.kind == "missing"
-
-
-# -- waits
-
-
-async def test_a_wait_for_something_else_is_another() -> None:
-    @workflow("order")
-    async def waits() -> bool:
-        return await wait_for_event("app/paid", match={"id": 1}, timeout=60) is None
-
-    @workflow("order")
-    async def waits_for_another() -> bool:
-        return await wait_for_event("app/paid", match={"id": 2}, timeout=60) is None
-
-    async with TestEngine(workflows=[waits]) as engine:
-        run = await engine.start(waits)
-        assert await run.result()
-        history = await run.history()
-    Replayer([waits]).replay(history)
-    with pytest.raises(NondeterminismError) as raised:
-        Replayer([waits_for_another]).replay(history)
-    assert raised.value.kind == "changed wait"
-    for line in (
-        "  changed wait: the code waits for something else in the same place",
-        "  expected (history): wait for event 'app/paid' (0/event#0) that matches {\"id\":1} for 60 s",
-        "  got (code):         wait for event 'app/paid' (0/event#0) that matches {\"id\":2} for 60 s",
-    ):
-        assert line in str(raised.value).splitlines()
-
-
-async def test_another_child_is_named_as_that() -> None:
-    first = workflow("child")(before.fn)
-    second = workflow("child", version=2)(before.fn)
-
-    @workflow("order")
-    async def with_child() -> list[str]:
-        return await first()
-
-    @workflow("order")
-    async def with_new_child() -> list[str]:
-        return await second()
-
-    async with TestEngine(workflows=[with_child, first, second]) as engine:
-        run = await engine.start(with_child)
-        assert await run.result() == ["net"]
-        history = await run.history()
-    Replayer([with_child, first, second]).replay(history)
-    with pytest.raises(NondeterminismError) as raised:
-        Replayer([with_new_child, first, second]).replay(history)
-    assert raised.value.kind == "changed child"
-    assert "  expected (history): child 'child' version 1 (0/child#0)" in str(raised.value)
-    assert "  got (code):         child 'child' version 2 (0/child#0)" in str(raised.value)

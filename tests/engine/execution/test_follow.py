@@ -48,7 +48,21 @@ async def stumble() -> None:
     await publish("after")
 
 
-WORKFLOWS = (count, nap, talk, stumble)
+@step(retry=RetryPolicy(1, delay=1, jitter=0))
+async def chatter(name: str) -> str:
+    for n in range(3):
+        await publish(f"{name} {n}")
+    if current().attempt == 0:
+        raise ValueError("not yet")
+    return name
+
+
+@workflow
+async def crowd() -> list[str]:
+    return await asyncio.gather(chatter("a"), chatter("b"))
+
+
+WORKFLOWS = (count, nap, talk, stumble, crowd)
 
 
 ONLY = 1
@@ -136,7 +150,7 @@ async def test_messages_are_streamed_until_the_run_ends(max_parked: int) -> None
             ("progress", {"percent": 100}),
             ("news", "done"),
         ]
-        published = [record for record in await run.history() if record.type == "published"]
+        published = [record for record in await run.history() if record.type == "message.published"]
         assert [(message.seq, message.at) for message in messages] == [(each.seq, each.at) for each in published]
         assert [message async for message in run.stream()] == messages  # once it has ended, too
         assert [message async for message in run.stream(topic="news")] == messages[3:]
@@ -159,6 +173,19 @@ async def test_a_body_that_is_run_again_says_nothing_twice() -> None:
     async with TestEngine(workflows=WORKFLOWS) as engine:
         run = await engine.start(stumble)
         assert [message.data async for message in run.stream()] == ["before", "after"]
+
+
+@pytest.mark.parametrize("max_parked", [0, 100])
+async def test_steps_are_heard_while_they_run_in_every_attempt(max_parked: int) -> None:
+    async with TestEngine(workflows=WORKFLOWS, max_parked=max_parked) as engine:
+        run = await engine.start(crowd)
+        heard = [message.data async for message in run.stream()]
+        assert await run.result() == ["a", "b"]
+        assert [each for each in heard if each[0] == "a"] == ["a 0", "a 1", "a 2"] * 2
+        assert [each for each in heard if each[0] == "b"] == ["b 0", "b 1", "b 2"] * 2
+        keys = [record.message for record in await run.history() if record.type == "message.published"]
+        assert set(keys) == {f"0/{task}/chatter#0/message#{n}" for task in (0, 1) for n in range(3)}
+        await engine.replay_finished()
 
 
 async def test_a_stream_goes_on_with_the_next_engine() -> None:

@@ -27,6 +27,7 @@ from durably.engine.log.records import (
     EventAwaited,
     EventReceived,
     EventSent,
+    OutcomeGiven,
     PatchMarked,
     Published,
     Record,
@@ -92,6 +93,16 @@ RECORDS: list[tuple[Record, dict[str, Any]]] = [
         {"type": "run.started", "code": "c", "python": "3.13.0", "anyio": "4", "engine": "1", "seed": 7},
     ),
     (BodyStarted(attempt=1), {"type": "body.started", "attempt": 1}),
+    (
+        OutcomeGiven(record=TimerFired(timer="0/timer#0"), happened_at=AT, began=3, happened=7),
+        {
+            "type": "outcome.given",
+            "record": {"type": "timer.fired", "timer": "0/timer#0"},
+            "happened_at": "2026-01-01T12:30:15.250000Z",
+            "began": 3,
+            "happened": 7,
+        },
+    ),
     (
         StepScheduled(step="0/a#0", name="a", input=Raw(b"{}"), digest="d", line="f.py:1"),
         {"type": "step.scheduled", "step": "0/a#0", "name": "a", "input": {}, "digest": "d", "line": "f.py:1"},
@@ -239,7 +250,7 @@ RECORDS: list[tuple[Record, dict[str, Any]]] = [
     (ChildCancelRequested(child="0/ship#0"), {"type": "child.cancel_requested", "child": "0/ship#0"}),
     (
         Published(message="0/message#0", topic="progress", data=Raw(b"0.5")),
-        {"type": "published", "message": "0/message#0", "topic": "progress", "data": 0.5},
+        {"type": "message.published", "message": "0/message#0", "topic": "progress", "data": 0.5},
     ),
     (PatchMarked(patch="use-baz"), {"type": "patch.marked", "patch": "use-baz"}),
     (CancelRequested(reason="requested"), {"type": "cancel.requested", "reason": "requested"}),
