@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from math import ceil
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, ParamSpec, Self, TypeGuard, TypeVar, cast, overload
 
 from msgspec import Raw
 
@@ -295,11 +295,14 @@ class Engine:
 
 def _as_if_triggered(registered: Registered, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Event[Any] | None:
     """The event that a triggered workflow is started with by hand: to the run it is the one that triggered it."""
-    if registered.triggers and len(args) == 1 and not kwargs and isinstance(args[0], Event):
-        event: Event[Any] = args[0]
-        registered.signature.bind_event(event)
-        return event
+    if registered.triggers and not kwargs and len(args) == 1 and _is_event(args[0]):
+        registered.signature.bind_event(args[0])
+        return args[0]
     return None
+
+
+def _is_event(value: object) -> TypeGuard[Event[Any]]:
+    return isinstance(value, Event)
 
 
 def _several(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -68,7 +68,8 @@ log = structlog.get_logger("durably")
 
 Appended: TypeAlias = tuple[LiveRun, Sequence[Record], Sequence[LogLine], Parcel | None]
 """What an append leaves for after its commit."""
-new_row = tuple.__new__
+NewRow: TypeAlias = Callable[[type[LogRow], tuple[int, int, int, bytes]], LogRow]
+new_row: NewRow = tuple.__new__  # pyright: ignore  # in the stubs it makes a tuple of unknown things
 """Makes a named tuple in a quarter of the time: two for each step."""
 
 SLOW = "nothing else runs meanwhile; put the computing into a step: a sync one runs in a thread"

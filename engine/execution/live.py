@@ -1,7 +1,7 @@
 """What the engine holds in memory of a run that it is working on."""
 
 from asyncio import Future
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -107,7 +107,7 @@ class LiveRun:
         return not (self.todo or self.loading or self.unsaved or self.lookups or self.holds)
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self) -> Generator[None]:
         """Keep it in memory until the end of the `with`."""
         self.holds += 1
         try:

@@ -247,7 +247,7 @@ async def approve() -> Any:
 @workflow
 async def parcel() -> Any:
     event = await wait_for_event("parcel/shipped", match={"data.order": 7})
-    return None if event is None else event.data
+    return event.data
 
 
 @workflow

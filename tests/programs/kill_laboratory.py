@@ -82,15 +82,23 @@ class World:
         self.effects: dict[str, str] = {}
         """The step that had an effect, by idempotency key."""
 
+    def begin(self, key: str) -> None:
+        """A body begins."""
+        self.begun[key] += 1
+
+    def take_effect(self, key: str, step: str) -> None:
+        """A body has done what it is for."""
+        self.effects[key] = step
+
     def perform(self, step: Step[..., Any], fn: Callable[..., Any]) -> Callable[..., Any]:
         """A body that calls `fn` and is seen doing so."""
 
         async def performed(*args: Any, **kwargs: Any) -> Any:
             key = current().idempotency_key
-            self.begun[key] += 1
+            self.begin(key)
             given = fn(*args, **kwargs)
             result = await given if inspect.isawaitable(given) else given
-            self.effects[key] = step.name
+            self.take_effect(key, step.name)
             return result
 
         return performed
@@ -146,7 +154,9 @@ class Finished(NamedTuple):
     @property
     def published(self) -> list[Any]:
         """What was published, run after run."""
-        return [each.data for history in self.histories.values() for each in history if each.type == "message.published"]
+        return [
+            each.data for history in self.histories.values() for each in history if each.type == "message.published"
+        ]
 
 
 async def carry_out(

@@ -56,8 +56,13 @@ class Case:
     def log(self) -> list[tuple[str, int, Any]]:
         """Every record: the run's id, its place in the run, and what it says."""
         with closing(sqlite3.connect(self.folder / "app.db")) as database:
-            rows = database.execute("SELECT runs.id, seq_, log.body FROM (SELECT run, seq AS seq_, body FROM log) AS log JOIN runs USING (run)")
+            rows = database.execute("SELECT runs.id, log.seq, body FROM log JOIN runs USING (run)")
             return [(run, seq, json.loads(body)) for run, seq, body in rows]
+
+
+def come_to(life: subprocess.CompletedProcess[str]) -> Any:
+    """What a process that lived to the end said in its last line, below what steps printed."""
+    return json.loads(life.stdout.splitlines()[-1])
 
 
 def effects(case: Case) -> Counter[str]:
@@ -71,7 +76,7 @@ def test_a_program_survives_sigkill_at_any_commit(name: str, tmp_path: Path) -> 
     straight = Case(tmp_path / "straight", scenario)
     lived = straight.live()
     assert lived.returncode == 0, lived.stderr
-    told = json.loads(lived.stdout)
+    told = come_to(lived)
     assert (told["outcome"], effects(straight)) == (repr(scenario.outcome), scenario.effects)
 
     for dies_at in random.Random(name).sample(range(1, told["commits"] + 1), KILLS):  # noqa: S311 - the same each time
@@ -82,7 +87,7 @@ def test_a_program_survives_sigkill_at_any_commit(name: str, tmp_path: Path) -> 
 
         second = case.live()
         assert second.returncode == 0, second.stderr
-        assert json.loads(second.stdout)["outcome"] == told["outcome"], dies_at
+        assert come_to(second)["outcome"] == told["outcome"], dies_at
         assert effects(case) == scenario.effects, dies_at
         assert not {note.key for note in case.notes()[len(noted) :]} & done, "what had succeeded did not run again"
         assert [record for record in case.log() if record in log] == log, "what was durable is as it was"

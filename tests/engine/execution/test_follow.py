@@ -59,7 +59,7 @@ async def chatter(name: str) -> str:
 
 @workflow
 async def crowd() -> list[str]:
-    return await asyncio.gather(chatter("a"), chatter("b"))
+    return list(await asyncio.gather(chatter("a"), chatter("b")))
 
 
 WORKFLOWS = (count, nap, talk, stumble, crowd)

@@ -6,7 +6,6 @@ import pytest
 
 from durably.engine.values.differences import ABSENT, Difference, differences
 
-
 CASES: list[tuple[Any, Any, list[tuple[str, Any, Any]]]] = [
     (1, 1, []),
     ({"a": [1, {"b": None}]}, {"a": [1, {"b": None}]}, []),
