@@ -1,7 +1,7 @@
 # `make` alone lists the commands. Each creates .venv on first use, and brings it up to date when pyproject.toml changes.
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench venv
+.PHONY: help install run test check docs bench venv
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,6 +24,9 @@ check: venv  ## formatting, lint, types under mypy strict and pyright strict, la
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+docs: venv  ## write docs/asyncio.md anew, from what tests/primitives checks
+	$(BIN)/python -m tests.primitives.page
 
 bench: venv  ## measure how fast it is: a few minutes, tables and JSON (ARGS=… names one benchmark)
 	$(BIN)/python -m benchmarks $(ARGS)

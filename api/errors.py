@@ -1,6 +1,6 @@
 """Every refusal in one shape: the error objects of JSON:API 1.1, and which of them an exception becomes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +11,7 @@ from durably import (
     DurablyError,
     EventConflict,
     InvalidInput,
+    NondeterminismError,
     NotBuilt,
     RunConflict,
     RunNotFound,
@@ -24,6 +25,15 @@ __all__ = ["JSON_API", "RETRY_AFTER", "Problem", "error_document", "problem_of",
 JSON_API = "application/vnd.api+json"
 RETRY_AFTER: Mapping[str, str] = {"Retry-After": "1"}
 """With every 503: a full queue takes milliseconds, and a store that failed is opened again every second."""
+REFUSALS: Sequence[tuple[tuple[type[Exception], ...], int, str]] = (
+    ((StoreError, StoreFailure), 503, "unavailable"),
+    ((RunNotFound,), 404, "not_found"),
+    ((RunConflict, EventConflict), 409, "conflict"),
+    ((NondeterminismError,), 409, "nondeterminism"),
+    ((NotBuilt,), 501, "not_built"),
+    ((InvalidInput,), 400, "invalid_input"),
+)
+"""The status and the code that each of our exceptions has; any other is 400, `refused` (CONTRACT section 7)."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -75,20 +85,11 @@ def error_document(problem: Problem) -> web.Response:
 
 
 def problem_of(error: DurablyError | StoreFailure) -> Problem:
-    """What one of our exceptions is over HTTP (CONTRACT section 7: refusals 400, 404, 409, 413)."""
-    match error:
-        case StoreError() | StoreFailure():
-            return Problem(503, "unavailable", str(error), headers=RETRY_AFTER)
-        case RunNotFound():
-            return Problem(404, "not_found", str(error))
-        case RunConflict() | EventConflict():
-            return Problem(409, "conflict", str(error))
-        case NotBuilt():
-            return Problem(501, "not_built", str(error))
-        case InvalidInput():
-            return Problem(400, "invalid_input", str(error))
-        case _:
-            return Problem(400, "refused", str(error))
+    """What one of our exceptions is over HTTP."""
+    found = ((status, code) for kinds, status, code in REFUSALS if isinstance(error, kinds))
+    status, code = next(found, (HTTPStatus.BAD_REQUEST, "refused"))
+    headers = RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return Problem(status, code, str(error), headers=headers)
 
 
 def routing_problem(error: web.HTTPException) -> Problem:

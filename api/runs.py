@@ -145,7 +145,10 @@ class Runs:
         return run_document(request, await again.info(), HTTPStatus.CREATED)
 
     async def fork(self, request: web.Request) -> web.Response:
-        """A new run that takes over what this one did up to a place, and goes on from there."""
+        """A new run that takes over what this one did up to a place, and goes on from there.
+
+        409, `nondeterminism`, when what would be taken over does not fit the code at hand.
+        """
         refuse_work(self._engine)
         run = await self._find(request)
         given = await read_document(request, _fork, self._limits.body_s)

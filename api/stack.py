@@ -2,8 +2,7 @@
 
 from aiohttp import web
 
-from durably import Engine, NondeterminismError
-from durably.api.errors import Problem
+from durably import Engine
 from durably.api.jsonapi import Resource, document
 from durably.api.runs import PATH
 from durably.engine.execution.stacks import stack_of
@@ -21,13 +20,10 @@ class Stacks:
         return [web.get(PATH + "/{id}/stack", self.read)]
 
     async def read(self, request: web.Request) -> web.Response:
-        """Where the run's code stands; 409 when the code does not fit its history."""
+        """Where the run's code stands; 409, `nondeterminism`, when the code does not fit its history."""
         run_id = request.match_info["id"]
         await self._engine.get_run(run_id)  # which says so if there is none
         row = await self._engine.core.store.run(run_id)
         assert row is not None
-        try:
-            tasks = await stack_of(self._engine.core, row.run, run_id)
-        except NondeterminismError as error:
-            raise Problem(409, "blocked", str(error)) from error
+        tasks = await stack_of(self._engine.core, row.run, run_id)
         return document(request, Resource("workflow_run_stack", run_id, {"tasks": tasks}))

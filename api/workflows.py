@@ -65,7 +65,11 @@ class Workflows:
         return document(request, _resource(versions))
 
     async def run(self, request: web.Request) -> web.Response:
-        """Start a run of the newest version; `?wait=30` answers when it has ended, or after so long."""
+        """Start a run of the newest version; `?wait=30` answers when it has ended, or after so long.
+
+        A run that goes on as another one (`continue_as_new`) is waited for until that one has ended: the answer is
+        about the run that was started, and names the next one as `continued_to`.
+        """
         refuse_work(self._engine)
         registered = self._find(request)
         wait_s = min(_seconds(request.query.get("wait")), self._limits.wait_s)
@@ -78,6 +82,7 @@ class Workflows:
             event=NOTHING,
             environment=self._engine.settings.environment,
             test=given.mode == "test",
+            timeout=registered.timeout,
         )
         run = await self._engine.start_created(registered, created, given.run_id)
         if wait_s:

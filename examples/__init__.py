@@ -8,10 +8,18 @@ from urllib.parse import urlsplit
 from aiohttp import ClientSession
 
 from durably import Engine
+from examples.agent import assist
+from examples.chat import talk
 from examples.clicks import record_click
+from examples.documents import index
+from examples.drip import nurture
 from examples.hello import onboard
 from examples.order_fulfilment import SHOP, fulfil
+from examples.quorum import release
+from examples.quotes import first_quote
 from examples.shop import PORT, open_shop
+from examples.subscription import subscribe
+from examples.trip import book_trip
 
 OPENS_AFTER_S = 2
 
@@ -31,4 +39,10 @@ async def lifespan() -> AsyncGenerator[Mapping[type, object]]:
         opening.cancel()
 
 
-engine = Engine(workflows=[onboard, fulfil, record_click], lifespan=lifespan)
+engine = Engine(
+    workflows=[
+        *(onboard, fulfil, record_click),
+        *(assist, book_trip, first_quote, index, nurture, release, subscribe, talk),
+    ],
+    lifespan=lifespan,
+)

@@ -1,7 +1,7 @@
 """A chat that lives for as long as somebody talks: signals come in, what it answers is published.
 
     durably dev examples/chat.py
-    durably start chat '{}' --run-id c-1
+    durably start talk '{}' --run-id c-1
     curl -N http://127.0.0.1:8484/api/v1/workflow-runs/c-1/stream
     durably signal c-1 say '"hello"'
 
@@ -25,7 +25,7 @@ async def answer(conversation: list[str]) -> str:
 
 
 @workflow
-async def chat(remembered: Sequence[str] = (), messages: int = 50) -> str:
+async def talk(remembered: Sequence[str] = (), messages: int = 50) -> str:
     conversation = list(remembered)
     left = messages
     while said := await wait_for_signal("say", type=str, timeout=IDLE):

@@ -38,7 +38,7 @@ async def decision(approvers: list[str]) -> bool:
     votes: dict[str, bool] = {}
     while max(yes := sum(votes.values()), len(votes) - yes) < needed:
         vote = await wait_for_signal("vote", type=Vote)
-        if vote is not None and vote.data.by in approvers:
+        if vote.data.by in approvers:
             votes[vote.data.by] = vote.data.yes
     return yes >= needed
 

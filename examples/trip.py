@@ -4,15 +4,17 @@ is booked is given back.
     durably dev examples/trip.py
     durably start book_trip '{"city": "Oslo", "days": 3}' --wait
     durably start book_trip '{"city": "Atlantis", "days": 3}' --wait
+
+`durably cancel RUN` gives back what is booked, too.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from durably import NonRetriableError, StepError, current, step, workflow
 
-SECONDS = {"hotel": 1.0, "car": 2.0, "flight": 30.0}
+SECONDS = {"hotel": 1.0, "car": 2.0, "flight": 5.0}
 
 
 @step
@@ -28,6 +30,10 @@ async def book(service: str, city: str, days: int) -> str:
 async def give_back(service: str, city: str, booked: str | None) -> None:
     """An attempt that was canceled may have booked; so this asks the service for it where no number is known."""
     print(f"giving back the {service} in {city}: {booked or 'if there is one'}")
+
+
+def is_complete(bookings: Mapping[str, str]) -> bool:
+    return len(bookings) == len(SECONDS)
 
 
 @workflow
@@ -46,5 +52,7 @@ async def book_trip(city: str, days: int) -> dict[str, str] | None:
                 group.create_task(hold(service))
     except* StepError as failed:
         current().logger.warning("no trip to %s: %s", city, failed.exceptions[0])
-        await asyncio.gather(*map(undo, SECONDS))
-    return bookings if len(bookings) == len(SECONDS) else None
+    finally:  # after a cancel, too
+        if not is_complete(bookings):
+            await asyncio.gather(*map(undo, SECONDS))
+    return bookings if is_complete(bookings) else None

@@ -124,6 +124,10 @@ class Committer:
             self._settled.clear()
             await self._settled.wait()
 
+    def stop(self) -> None:
+        """Hand nothing over any more, not even what is queued."""
+        self._held = True
+
     def resume(self) -> None:
         """The store can be written again: hand over what was kept since `failed` was told."""
         self._held = False

@@ -76,7 +76,7 @@ def test_the_phases_are_those_of_the_code() -> None:
     code = Path(sys.modules[RunState.__module__].__file__ or "").read_text()
     body = code[code.index("def phase(") : code.index("def next_due_us(")]
     phases = re.findall(r'return "(\w+)"(?: if self.timers else "(\w+)")?', body)
-    assert set(listed) == {each for pair in phases for each in pair if each} | {"waiting"}  # which is not built yet
+    assert set(listed) == {each for pair in phases for each in pair if each}
 
 
 def test_every_error_that_handles_raise_is_in_the_table() -> None:

@@ -1,10 +1,13 @@
 """The examples do what they say: under a server and over HTTP, as users run them, and on a virtual clock."""
 
 import os
+import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -71,6 +74,48 @@ def test_an_order_is_shipped_by_a_shop_that_opens_late(serve: Serve, unused_port
 def failures(server: Any, run_id: str) -> list[Any]:
     records = server.ask(f"/api/v1/workflow-runs/{run_id}/history")["records"]
     return [record for record in records if record["type"] == "attempt.failed"]
+
+
+# -- the commands in their docstrings
+
+
+LAST_RUNS = {
+    "agent": ("SUCCEEDED", "Done. o-7 is refunded"),
+    "chat": ("RUNNING", None),
+    "documents": ("SUCCEEDED", {"a": 4, "bad": None, "c": 4, "d": 4, "e": 4, "f": 4}),
+    "drip": ("SUCCEEDED", "bought pro"),
+    "quorum": ("SUCCEEDED", "released"),
+    "quotes": ("SUCCEEDED", {"carrier": "steady", "cents": 1238}),
+    "subscription": ("CANCELED", None),
+    "trip": ("SUCCEEDED", None),
+}
+"""What becomes of the last run that the commands start."""
+
+
+@pytest.mark.parametrize("example", LAST_RUNS)
+def test_an_example_can_be_tried_as_it_says(example: str, folder: Path, serve: Serve) -> None:
+    docstring = (folder / f"examples/{example}.py").read_text().split('"""')[1]
+    dev, *commands = re.findall(r"^    durably (.*)$", docstring, re.MULTILINE)
+    assert dev == f"dev examples/{example}.py"
+    server = serve(dev.removeprefix("dev "))
+    env = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DURABLY_URL": server.url}
+    for command in commands:
+        subprocess.run([sys.executable, "-m", "durably", *shlex.split(command)], env=env, check=True)
+    status, output = LAST_RUNS[example]
+    run = last_run(server, status)
+    assert run["output"] == output
+
+
+def last_run(server: Any, status: str) -> Any:
+    """The attributes of the newest run, once it has that status."""
+    run: Any = None
+    for _ in range(400):
+        run = server.ask("/api/v1/workflow-runs")["data"][0]["attributes"]
+        if run["status"] == status:
+            break
+        time.sleep(0.05)
+    assert run["status"] == status, server.output
+    return run
 
 
 # -- on a virtual clock

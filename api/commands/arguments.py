@@ -42,7 +42,7 @@ def objects_by_step(_ctx: click.Context, _param: click.Parameter, values: Sequen
 
 def place(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | str | None:
     """A record's number, or a step."""
-    return int(value) if value is not None and value.isascii() and value.isdigit() else value
+    return int(value) if value is not None and re.fullmatch("[0-9]{1,9}", value) else value
 
 
 def _read(value: str) -> str:

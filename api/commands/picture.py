@@ -58,7 +58,9 @@ def head(info: RunInfo, now: datetime) -> Iterator[Text]:
     yield _fact(lasted, f"{how_long((end - info.created_at).total_seconds())}, {_count(info.tasks, 'task')}, "
                 f"{_count(info.history_length, 'record')}")  # fmt: skip
     yield _fact("input", _value(info.input))
-    if info.status == "SUCCEEDED":
+    if info.continued_to is not None:
+        yield _fact("goes on as", info.continued_to)
+    elif info.status == "SUCCEEDED":
         yield _fact("output", _value(info.output))
     if info.next_retry_at is not None:
         yield _fact("next retry", _when(info.next_retry_at, now), "bold yellow")
@@ -73,11 +75,13 @@ def _phase(info: RunInfo) -> Text:
 
 def _origin(info: RunInfo) -> str:
     test = ", in test mode" if info.test else ""
-    if info.event is not None:
-        return f"by event {info.event} ({info.event_id}){test}"
-    if info.origin is not None:
-        return f"{info.trigger.lower()} of {info.origin}{test}"
-    return f"{info.trigger.lower()}{test}"
+    if info.origin is None:
+        by = info.trigger.lower() if info.event is None else f"by event {info.event} ({info.event_id})"
+    elif info.trigger in {"RERUN", "FORK"} or info.origin == info.parent:
+        by = f"{info.trigger.lower()} of {info.origin}"
+    else:
+        by = f"goes on where {info.origin} ended"
+    return by + test
 
 
 def _fact(name: str, value: str, style: str = "") -> Text:

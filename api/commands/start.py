@@ -64,12 +64,12 @@ async def start(
 
 
 async def until_end(remote: Remote, info: RunInfo, given: Mapping[str, Any]) -> RunInfo:
-    """Until the run has ended. To start it again under its id finds it, and the answer comes at its end."""
-    told = False
+    """Until the run has ended, or the one that it goes on as in the end."""
+    started, told = info, False
     try:
-        while info.finished_at is None:
+        while info.finished_at is None or info.continued_to is not None:
             try:
-                info = await remote.start(info.workflow, given, info.id, test=info.test, wait=True)
+                info = await _later(remote, started, info, given)
                 told = False
             except (NoServer, NoAnswer) as error:
                 why = str(error)
@@ -87,6 +87,18 @@ async def until_end(remote: Remote, info: RunInfo, given: Mapping[str, Any]) -> 
         say(f"run {info.id} goes on. `durably show {info.id}` tells how.")
         raise
     return info
+
+
+async def _later(remote: Remote, started: RunInfo, info: RunInfo, given: Mapping[str, Any]) -> RunInfo:
+    """What `info` is about when there is nothing more to wait for, or after 30 s; or the run that it goes on as.
+
+    To start the first run again under its id finds it, and the answer comes at the end of whatever it goes on as.
+    """
+    if info.continued_to is not None:
+        say(f"run {info.id} goes on as {info.continued_to}")
+        return await remote.run(info.continued_to)
+    answer = await remote.start(started.workflow, given, started.id, test=started.test, wait=True)
+    return answer if answer.id == info.id else await remote.run(info.id)
 
 
 async def _pause() -> None:

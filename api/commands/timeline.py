@@ -1,6 +1,6 @@
 """What a run did and when, as the pure fold of its history: the rows that `durably show` draws."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -75,11 +75,15 @@ class _Fold:
         self.rows: list[Row] = []
         self._open: dict[str, Row] = {}
         self._topics: dict[str, Row] = {}
+        self._forked: Row | None = None
+        self._copied = 0
 
     def apply(self, record: HistoryRecord) -> None:
         act = getattr(self, "_" + record.type.replace(".", "_"), None)
         if act is not None:
             act(record)
+        if self._forked is not None and record.seq == self._copied:
+            self.rows.append(self._forked)
 
     # -- rows
 
@@ -112,15 +116,31 @@ class _Fold:
             if row.kind != "child":
                 self._close(key, "canceled", at)
 
-    def _mark(self, name: str, at: datetime, text: str = "", run: str = "") -> None:
+    def _mark(self, name: str, at: datetime, outcome: str = "", *, text: str = "", run: str = "") -> None:
         """Something that took no time."""
         notes = [Note(at, text)] if text else []
-        self.rows.append(Row("run", "", name, at, "", run=run, notes=notes, moments=[at]))
+        self.rows.append(Row("run", "", name, at, outcome, run=run, notes=notes, moments=[at]))
 
     # -- one method for each type of record, by its name
 
     def _run_created(self, record: HistoryRecord) -> None:
+        origin, copied, resumed = record.get("origin"), record.get("copied"), record.get("resumed")
+        if copied is not None:
+            at, self._copied = datetime.fromisoformat(copied["made_at"]), copied["upto"]
+            outcome = f"taken over up to record {self._copied}"
+            self._forked = Row("run", "", "fork", at, outcome, run=origin, moments=[at])
+        if resumed is not None:
+            self._mark("rerun", record.at, f"from step {resumed['step']}", run=origin)
         self._begin(self._row("run", "queued", "queued", record.at), "waiting", record.at)
+
+    def _outcome_given(self, record: HistoryRecord) -> None:
+        """What a rerun from a step or a fork need not do: what came of it is known."""
+        about = _about(record.record)
+        if about is not None:
+            kind, key, name = about
+            error = record.record.get("error")
+            notes = [] if error is None else [Note(record.at, _error(error))]
+            self.rows.append(Row(kind, key, name, record.at, "given", notes=notes, moments=[record.at]))
 
     def _run_started(self, record: HistoryRecord) -> None:
         self._close("queued", "", record.at)
@@ -202,8 +222,7 @@ class _Fold:
         self._close(record.wait, "canceled", record.at)
 
     def _event_sent(self, record: HistoryRecord) -> None:
-        first, *more = record.events
-        self._mark(f"sent {first['name']}" + (f" and {len(more)} more" if more else ""), record.at)
+        self._mark(_sent(record.events), record.at)
 
     def _signal_sent(self, record: HistoryRecord) -> None:
         self._mark(f"signaled {record.signal}", record.at, run=record.run)
@@ -276,7 +295,7 @@ class _Fold:
     def _run_canceled(self, record: HistoryRecord) -> None:
         self._run_succeeded(record)
         if record.get("stopped"):
-            self._mark("stopped", record.at, "it went on for too long after a second request to end")
+            self._mark("stopped", record.at, text="it went on for too long after a second request to end")
 
     def _run_continued(self, record: HistoryRecord) -> None:
         self._run_succeeded(record)
@@ -286,6 +305,41 @@ class _Fold:
 def _error(error: Mapping[str, Any]) -> str:
     message = error.get("message", "")
     return f"{error['type']}: {message}" if message else str(error["type"])
+
+
+def _sent(events: Sequence[Mapping[str, Any]]) -> str:
+    first, *more = events
+    return f"sent {first['name']}" + (f" and {len(more)} more" if more else "")
+
+
+def _about(given: Mapping[str, Any]) -> tuple[Kind, str, str] | None:
+    """The kind, key and name of something given. What was published is not said again, and so is no row."""
+    found: tuple[Kind, str, str] | None
+    match given:
+        case {"step": key, "name": name}:
+            found = "step", key, name
+        case {"timer": key}:
+            found = "timer", key, "sleep" if _word(key) == "timer" else f"{_word(key)} timed out"
+        case {"waits": [key, *_], "event": {"name": name}}:
+            found = "wait", key, f"event {name}"
+        case {"wait": key, "signal": name}:
+            found = "wait", key, f"signal {name}"
+        case {"child": key}:
+            found = "child", key, _word(key)
+        case {"send": key, "events": events}:
+            found = "run", key, _sent(events)
+        case {"send": key, "signal": name}:
+            found = "run", key, f"signaled {name}"
+        case {"patch": patch}:
+            found = "run", "", f"patch {patch}"
+        case _:
+            found = None
+    return found
+
+
+def _word(key: str) -> str:
+    """The name in a key: `pay` of `0/pay#0`."""
+    return key.rpartition("/")[2].partition("#")[0]
 
 
 def _time(text: Any) -> datetime | None:

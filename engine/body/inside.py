@@ -182,7 +182,7 @@ async def wait_for_event(
         where=None if where is None else Where(where).expression,
         vars=dict(vars or {}),
         timeout_us=None if timeout is None else duration_us(timeout, "timeout"),
-        since_us=instance.beginning.created_us
+        since_us=instance.beginning.since_us
         if lookback is None
         else instance.loop.now_us - duration_us(lookback, "lookback"),
     )

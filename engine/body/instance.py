@@ -50,7 +50,7 @@ from durably.engine.log.records import (
     to_us,
 )
 from durably.engine.loop.budget import CpuBudget
-from durably.engine.loop.handles import Canceled, CommandFuture, TimerHandle
+from durably.engine.loop.handles import Canceled, CommandFuture, Said, TimerHandle
 from durably.engine.loop.run_loop import Evicted, RunLoop, Spin
 from durably.engine.retries.retry import RetryPolicy
 from durably.engine.values.codec import decode_json, digest, encode
@@ -104,6 +104,12 @@ class Beginning:
         if self._event is None and bytes(self.created.event) != b"null":
             self._event = decode_event(self.created.event)
         return self._event
+
+    @property
+    def since_us(self) -> int:
+        """Since when events are for this run: its creation, or that of the run it goes on from."""
+        continued = self.created.continued
+        return self.created_us if continued is None else to_us(continued.since)
 
     @property
     def event_fields(self) -> Mapping[str, Any] | None:
@@ -339,8 +345,6 @@ class Instance:
                 if overrides and type(call) is StepCall and key in overrides:
                     command.command = call = call.override(overrides[key])
                 self._issued[key] = call.record(key, self)
-                if type(call) is ChildCall:
-                    self._children[key] = None
             elif type(command) is TimerHandle:
                 key = command.key
                 if self.beginning.created.test:
@@ -349,6 +353,9 @@ class Instance:
                     command.due_us = self.deadline_us(key, command.delay_us, command.due_us)
                 delay = command.delay_us / SECOND_US
                 self._issued[key] = TimerSet(timer=key, delay=delay, due_at=from_us(command.due_us))
+            elif type(command) is Said:
+                self._issued[command.key] = command.what
+                continue
             else:
                 self._take_back(command, canceled)
                 continue
@@ -375,6 +382,7 @@ class Instance:
         if isinstance(what, CommandFuture):
             self._children.pop(what.key, None)
         if self._issued.pop(what.key, None) is not None:
+            self._issued.pop(f"{what.key} canceled", None)
             return  # asked for and taken back within one activation: it never happened
         if isinstance(what, CommandFuture):
             call: Call = what.command
@@ -437,14 +445,17 @@ class Instance:
                 f"workflow {workflow.name!r} version {workflow.version} is not registered with the engine, so nothing "
                 f"would run it as a child: pass it in Engine(workflows=[…]) beside {self.runnable.name!r}"
             )
-        return self.loop.call(workflow.name, ChildCall(workflow, workflow.signature.bind_input(args, kwargs), line))
+        call = ChildCall(workflow, workflow.signature.bind_input(args, kwargs), line)
+        future = self.loop.call(workflow.name, call)
+        self._children[future.key] = None
+        return future
 
     def cancel_child(self, key: str) -> bool:
         """Ask for a child to be canceled. False when it has ended, or was asked before."""
         if key not in self._children:
             return False
         del self._children[key]
-        self._issued[f"{key} canceled"] = ChildCancelRequested(child=key)
+        self.loop.say(f"{key} canceled", ChildCancelRequested(child=key))
         return True
 
     def send(self, events: tuple[Event[Any], ...]) -> list[str]:
@@ -457,14 +468,14 @@ class Instance:
         ]
         if complete and key not in self.carry.said:
             raw = b"[" + b",".join(map(event_content, complete)) + b"]"
-            self._issued[key] = EventSent(send=key, events=Raw(raw), digest=digest(raw))
+            self.loop.say(key, EventSent(send=key, events=Raw(raw), digest=digest(raw)))
         return [event.id for event in complete]
 
     def signal(self, run_id: str, name: str, data: Any) -> None:
         """Send a signal to another run, once."""
         key, raw = self._key("tell"), signal_content(data)
         if key not in self.carry.said:
-            self._issued[key] = SignalSent(send=key, run=run_id, signal=name, data=Raw(raw), digest=digest(raw))
+            self.loop.say(key, SignalSent(send=key, run=run_id, signal=name, data=Raw(raw), digest=digest(raw)))
 
     def publish(self, topic: str, data: Any) -> None:
         """Tell those who follow the run, once."""
@@ -490,7 +501,7 @@ class Instance:
     def mark_patch(self, patch: str) -> None:
         """Record that the body goes the new way."""
         if patch not in self.carry.patches and not self.loop.evicted:
-            self._issued[f"patch {patch}"] = PatchMarked(patch=patch)
+            self.loop.say(f"patch {patch}", PatchMarked(patch=patch))
 
     def random(self) -> random.Random:
         """Randomness that every replay of the run repeats."""

@@ -9,7 +9,7 @@ from durably.engine.body.replay import replay
 from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.declare.registry import Registered, Registry
 from durably.engine.errors import NondeterminismError
-from durably.engine.log.grammar import Log, parse
+from durably.engine.log.grammar import Incarnation, Log, parse
 from durably.engine.log.history import History
 from durably.engine.log.records import RunStarted
 from durably.engine.retries.retry import RetryPolicy
@@ -24,7 +24,11 @@ class Replayer:
         self._registry = Registry(workflows, RetryPolicy.DEFAULT)
 
     def replay(self, history: History) -> None:
-        """Drive every incarnation of the body through its records.
+        """Drive the incarnations of the body through their records.
+
+        All of them, if this is the code that the run began with; else only the one that an engine would drive: the last
+        one, unless its body has failed and begins again in any case. What a fork has taken over of incarnations that
+        were past then is not driven: it may have got other outcomes since.
 
         A history of a failed run, or of one that has not ended, is a good one. Raises `NondeterminismError` when the
         code does something else than the history says, and `BadHistory` when the history is none.
@@ -34,7 +38,7 @@ class Replayer:
         if not log.incarnations:
             return
         beginning = beginning_of(str(history.run.get("id", "")), log)
-        for incarnation in log.incarnations:
+        for incarnation in _judged(log, other_code=beginning.started.code != registered.code):
             steps = replay(registered, beginning, incarnation)
             while True:
                 try:
@@ -50,6 +54,14 @@ class Replayer:
         if registered is None:
             raise unknown_workflow(name, version, self._registry)
         return registered
+
+
+def _judged(log: Log, *, other_code: bool) -> list[Incarnation]:
+    """The incarnations that the code has to fit."""
+    if other_code:
+        return [each for each in log.incarnations[-1:] if not each.is_retried]
+    copied = log.created.copied
+    return [each for each in log.incarnations if copied is None or each.groups[-1].seq >= copied.upto]
 
 
 def unknown_workflow(name: str, version: int, registry: Registry) -> NondeterminismError:

@@ -279,7 +279,7 @@ class Executor:
             run.kept.clear()
         if taken:
             run.taken.update(taken)
-        shown = (state.status, state.phase, state.next_due_us())
+        shown = (state.status, state.phase, state.earliest_us())
         change = None
         if shown != run.shown:
             run.shown = shown
@@ -317,6 +317,8 @@ class Executor:
         if run.state is not None and run.state.finished_us is None:
             if operation.change is not None:  # the due time is part of it
                 self.arm(run)
+            if run.overdue:
+                self._count_down(run)
             self.rest(run)
 
     def _show(self, run: LiveRun, records: Sequence[Record]) -> None:
@@ -514,13 +516,25 @@ class Executor:
             if due is None:
                 self.arm(run)
                 return
+            run.shown = None  # so that the next group sets the alarm, though what it waits for be due then too
             self._due[due.kind](self, run, due.key)
 
     def _timer_due(self, run: LiveRun, key: str) -> None:
         self.activate(run, TimerFired(timer=key))
 
     def _wait_due(self, run: LiveRun, key: str) -> None:
-        self.expire(run, key)
+        if run.unsaved:  # perhaps by the wait itself: what has come before it is known with its commit
+            run.overdue[key] = run.unsaved
+        else:
+            self.expire(run, key)
+
+    def _count_down(self, run: LiveRun) -> None:
+        for key, groups in list(run.overdue.items()):
+            if groups > 1:
+                run.overdue[key] = groups - 1
+            else:
+                del run.overdue[key]
+                self.expire(run, key)
 
     def _body_due(self, run: LiveRun, _key: str) -> None:
         self.start_again(run)

@@ -40,6 +40,7 @@ __all__ = [
     "claim",
     "decode_item",
     "encode_item",
+    "had_events",
     "is_had",
 ]
 
@@ -130,6 +131,17 @@ def is_had(event: Raw, state: RunState) -> bool:
     """Whether the run has had this event: as what triggered it, or before."""
     identity = event_id(event)
     return identity in state.events or (state.created is not None and event_id(state.created.event) == identity)
+
+
+MAX_HAD = 1_000
+"""Events that a run knows of from those it goes on from: it looks back to the last one's creation only."""
+
+
+def had_events(state: RunState) -> tuple[str, ...]:
+    """The ids of the events that the run has had, and those it goes on from."""
+    assert state.created is not None
+    ids = [*state.events, event_id(state.created.event)]
+    return tuple(filter(None, ids[-MAX_HAD:]))
 
 
 def awaited_by(event: Raw, state: RunState) -> tuple[str, ...]:

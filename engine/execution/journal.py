@@ -71,8 +71,9 @@ class Journal:
             self.committer.add(operation)
 
     def stop(self) -> None:
-        """Take note of nothing any more."""
+        """Take note of nothing any more, and write nothing that is queued."""
         self._stopped = True
+        self.committer.stop()
 
     def check_writable(self) -> None:
         """Raise `StoreError` when new work has to be refused: the store cannot be written just now."""

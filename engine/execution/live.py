@@ -40,6 +40,7 @@ class LiveRun:
         "lookups",
         "number",
         "outcomes",
+        "overdue",
         "registered",
         "shown",
         "size",
@@ -85,6 +86,8 @@ class LiveRun:
         """Inbox items that were taken since it was loaded: a read that began before may bring them once more."""
         self.lookups: dict[int, Future[None]] = {}
         """What is being found out from the store for it, by the inbox item that asks so."""
+        self.overdue: dict[str, int] = {}
+        """Waits whose deadline has come, and how many groups have to be durable before that counts."""
         self.holds = 0
         """How many wait for something to go on with the run as it is in memory."""
         self.size = 0
@@ -127,3 +130,4 @@ class LiveRun:
         self.instance = self.state = self.beginning = self.shown = None
         self.kept.clear()  # read again with the log
         self.lookups.clear()
+        self.overdue.clear()

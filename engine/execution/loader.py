@@ -207,7 +207,7 @@ class Loader:
             return
         run.loading = run.blocked = False
         state = run.state
-        run.shown = (state.status, state.phase, state.next_due_us())
+        run.shown = (state.status, state.phase, state.earliest_us())
         if state.ended:
             self._finish(run, decode_end(rows[-1].body), inbox)
         else:  # it may end by this, in memory: that is told when it is durable

@@ -21,6 +21,7 @@ from durably.engine.execution.inbox import (
     LookBackItem,
     SignalItem,
     encode_item,
+    had_events,
 )
 from durably.engine.log.records import (
     NOTHING,
@@ -30,6 +31,7 @@ from durably.engine.log.records import (
     ChildFailed,
     ChildStarted,
     ChildSucceeded,
+    Continued,
     EventAwaited,
     EventReceived,
     EventSent,
@@ -211,6 +213,7 @@ class Outbox:
                 parent=created.parent,
                 child=created.child,
                 timeout=created.timeout,
+                continued=Continued(since=from_us(state.created_us), had=had_events(state)),
             )
             parcel.heir = self._create(parcel, record.continued_to, again, at_us)
         elif created.parent is not None:

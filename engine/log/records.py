@@ -36,6 +36,7 @@ __all__ = [
     "ChildStarted",
     "ChildSucceeded",
     "Command",
+    "Continued",
     "Copied",
     "End",
     "EventAwaited",
@@ -108,6 +109,15 @@ class Copied(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """By step: objects by parameter name, each of which replaces some of the arguments that the code gives."""
 
 
+class Continued(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run knows of the one it goes on from, so that no event falls between the two."""
+
+    since: datetime
+    """When that one was created: as far back go waits for events."""
+    had: tuple[str, ...] = ()
+    """Ids of the events that it and those before it have had, the last thousand."""
+
+
 class Resumed(Struct, frozen=True, kw_only=True):
     """Where a rerun from a step begins: as what it takes over did, so that its code finds the same time and chance."""
 
@@ -136,6 +146,8 @@ class RunCreated(_Base, tag="run.created"):
     """When the body starts; None: at once."""
     timeout: float | None = None
     """Seconds from the body's start after which the run is canceled and fails as `TimedOut`."""
+    continued: Continued | None = None
+    """Of a continuation."""
     copied: Copied | None = None
     """Of a fork."""
     resumed: Resumed | None = None

@@ -106,6 +106,7 @@ class RunState:
 
     __slots__ = (
         "_due",
+        "_taken",
         "at_us",
         "blocked",
         "body_attempt",
@@ -160,10 +161,12 @@ class RunState:
         self.timers: dict[str, int] = {}
         self.waits: dict[str, Wait] = {}
         self.children: dict[str, ChildState] = {}
-        self.events: set[str] = set()
-        """Ids of the events it has had; the one that triggered it is in `created`."""
+        self.events: dict[str, None] = {}
+        """Ids of the events it has had, in order; the one that triggered it is in `created`."""
         self.scheduled = self.running = self.retrying = 0
         self._due: list[tuple[int, int, str, str]] = []
+        self._taken: list[tuple[int, int, str, str]] = []
+        """What was given out by `take_due`, until it no longer stands."""
 
     def apply(self, record: Record, at_us: int) -> None:
         """Take in the next record of the log."""
@@ -201,7 +204,7 @@ class RunState:
         return "sleeping" if self.timers else "executing"
 
     def next_due_us(self) -> int | None:
-        """When the earliest timer or retry is due."""
+        """When the earliest timer or retry is due that was not given out yet."""
         due = self._due
         while due:
             at_us, _, kind, key = due[0]
@@ -215,8 +218,20 @@ class RunState:
         at_us = self.next_due_us()
         if at_us is None or at_us > now_us:
             return None
-        _, _, kind, key = heappop(self._due)
-        return Due(at_us, kind, key)
+        taken = heappop(self._due)
+        self._taken.append(taken)
+        return Due(at_us, taken[2], taken[3])
+
+    def earliest_us(self) -> int | None:
+        """When the earliest is due of all that waits for time, given out or not.
+
+        What was given out need not have had its effect yet: after a crash before that it is due again.
+        """
+        if self._taken:
+            self._taken = [each for each in self._taken if self._stands(each[0], each[2], each[3])]
+        if self._taken:
+            return min(self._taken)[0]
+        return self.next_due_us()
 
     def next_retry_us(self) -> int | None:
         """When the earliest retry of a step or of the body is due."""
@@ -230,7 +245,7 @@ class RunState:
         return Change(
             self.status,
             self.phase,
-            self.next_due_us(),
+            self.earliest_us(),
             self.tasks,
             self.seq,
             self.started_us,
@@ -263,6 +278,8 @@ class RunState:
         if record.copied is not None:
             self.created_us = to_us(record.copied.made_at)
             self.copied = record.copied.upto
+        if record.continued is not None:
+            self.events.update(dict.fromkeys(record.continued.had))
         if record.due_at is not None:
             self.start_us = due_us = to_us(record.due_at)
             self._wait(due_us, "start", RUN)
@@ -346,7 +363,7 @@ class RunState:
             self._wait(to_us(record.until), "wait", record.wait)
 
     def _event_received(self, record: EventReceived, _at_us: int) -> None:
-        self.events.add(event_id(record.event))
+        self.events[event_id(record.event)] = None
         for key in record.waits:
             del self.waits[key]
 
@@ -375,6 +392,7 @@ class RunState:
         self._drop_work()
         self.children.clear()
         self._due.clear()
+        self._taken.clear()
         self.body_retry_us = None
         self.status = _STATUS[type(record)]
         self.finished_us = at_us
@@ -384,7 +402,7 @@ class RunState:
 
     def _given(self, record: OutcomeGiven, _at_us: int) -> None:
         if isinstance(record.record, EventReceived):
-            self.events.add(event_id(record.record.event))
+            self.events[event_id(record.record.event)] = None
 
     def _nothing(self, record: EventSent | SignalSent | PatchMarked | Published, at_us: int) -> None:
         """A record that changes nothing but the run's length."""

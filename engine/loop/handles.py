@@ -23,6 +23,7 @@ __all__ = [
     "Home",
     "RunFuture",
     "RunTask",
+    "Said",
     "TimerHandle",
     "only_anyio_retries",
     "sort_canceled",
@@ -211,7 +212,15 @@ class Canceled:
     what: CommandFuture | TimerHandle
 
 
-Command: TypeAlias = CommandFuture | TimerHandle | Canceled
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The code has said something that has no outcome: it has its place among what else the code asks for."""
+
+    key: str
+    what: Any
+
+
+Command: TypeAlias = CommandFuture | TimerHandle | Canceled | Said
 
 
 # -- order
@@ -229,7 +238,7 @@ def _order_if_canceled(handle: Handle) -> int | None:
 
 def tidy(commands: list[Command]) -> list[Command]:
     """Drop what was asked for and taken back in one activation; sort the `Canceled` in the same way."""
-    kept = [command for command in commands if isinstance(command, Canceled) or not command.cancelled()]
+    kept = [command for command in commands if isinstance(command, Canceled | Said) or not command.cancelled()]
     return _sorted_among(kept, _order_if_taken_back)
 
 

@@ -21,6 +21,7 @@ from durably.engine.loop.handles import (
     CommandFuture,
     Handle,
     RunTask,
+    Said,
     TimerHandle,
     only_anyio_retries,
     sort_canceled,
@@ -66,6 +67,10 @@ class RunLoop(AsyncioSide):
         self.pending[identity] = future
         self.commands.append(future)
         return future
+
+    def say(self, key: str, what: Any) -> None:
+        """Give a command that has no outcome, for the code that runs."""
+        self.commands.append(Said(key, what))
 
     # -- outcomes
 

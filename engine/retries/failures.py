@@ -5,6 +5,7 @@ has imported it, so its classes are known by name.
 """
 
 import errno
+import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
@@ -248,9 +249,13 @@ def _cause(exc: BaseException) -> BaseException | ErrorInfo | None:
     return exc.__cause__ if exc.__suppress_context__ else exc.__context__
 
 
+_SCOPE = re.compile(r"(?<=cancel scope )[0-9a-f]{6,}")
+"""anyio names a scope by its address, which is another one at each replay."""
+
+
 def _message(exc: BaseException) -> str:
     try:
-        return _head(str(exc), MAX_MESSAGE)
+        return _head(_SCOPE.sub("…", str(exc)), MAX_MESSAGE)
     except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything, and hides no failure
         return f"(no message: its __str__ raised {qualified_name(type(broken))})"
 

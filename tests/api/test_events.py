@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from anyio.lowlevel import checkpoint
 
+from durably import Engine, Event, Trigger, workflow
+
 pytestmark = pytest.mark.anyio
 
 BOTH = pytest.mark.parametrize("path", ["/e/any-key", "/api/v1/events"])
@@ -69,6 +71,35 @@ async def test_ts_is_milliseconds_or_rfc_3339(api: Any, ts: Any, seen: datetime)
     assert (await api.post("/e/k", json=CREATED | {"ts": ts})).status == 200
     [run] = await runs(api)
     assert datetime.fromisoformat(run.input["event"]["ts"]) == seen
+
+
+@workflow(on=[Trigger("shop/order", where="event.data.cents >= 100"), Trigger("shop/order", where="event.data.vip")])
+async def greet_in_person(event: Event) -> int:
+    return int(event.data["cents"])
+
+
+@pytest.mark.parametrize(
+    ("data", "starts"),
+    [
+        ({"cents": 100, "vip": False}, 1),
+        ({"cents": 99, "vip": False}, 0),
+        ({"cents": 99, "vip": True}, 1),
+        ({"cents": 100, "vip": True}, 1),
+        ({"vip": True}, 1),
+        ({"cents": "many"}, 0),
+        ({}, 0),
+    ],
+)
+async def test_an_event_that_misses_the_condition_starts_nothing(launch: Any, data: Any, starts: int) -> None:
+    """Nor does one for which the condition cannot be judged. Both are stored, and acknowledged as any other."""
+    api = await launch(Engine("memory://", workflows=[greet_in_person], drain_timeout=0))
+    answer = await api.post("/e/k", json={"name": "shop/order", "data": data, "id": "e1"})
+    assert (answer.status, answer.json) == (200, {"ids": ["e1"], "status": 200})
+    assert [(run.workflow, run.event_id) for run in await runs(api)] == [("greet_in_person", "e1")] * starts
+    assert [row.condition for row in await api.engine.core.store.triggers()] == [
+        "event.data.cents >= 100",
+        "event.data.vip",
+    ]
 
 
 @pytest.mark.parametrize("data", [{}, {"data": None}, {"data": {}}])

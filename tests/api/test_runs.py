@@ -1,5 +1,6 @@
 """`/api/v1/workflow-runs`."""
 
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 from anyio.lowlevel import checkpoint
 
-from durably import Engine, RunFailed, wait_for_event, wait_for_signal, workflow
+from durably import Engine, RunFailed, continue_as_new, step, wait_for_event, wait_for_signal, workflow
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +56,8 @@ async def test_a_run_has_the_attributes_of_the_contract(api: Any) -> None:
         "event": None,
         "event_id": None,
         "origin": None,
+        "parent": None,
+        "continued_to": None,
         "test": False,
         "status": "SUCCEEDED",
         "phase": None,
@@ -278,7 +281,8 @@ async def test_a_run_says_what_from_outside_it_waits_for(waiting_api: Any) -> No
     assert (signal["kind"], signal["name"]) == ("signal", "approve")
     assert signal["due_at"]
     assert (child["kind"], child["name"]) == ("child", "parcel")
-    assert (await waiting_api.get(f"{RUNS}/{child['run']}")).json["data"]["attributes"]["origin"] == "family"
+    of_child = (await waiting_api.get(f"{RUNS}/{child['run']}")).json["data"]["attributes"]
+    assert (of_child["origin"], of_child["parent"]) == ("family", "family")
     assert (event["kind"], event["name"]) == ("event", "parcel/shipped")
     assert "due_at" not in event
 
@@ -368,7 +372,8 @@ async def test_a_rerun_may_have_another_input_and_version(api: Any) -> None:
         ({"version": 9}, 400, "version 9"),
         ({"version": "latest"}, 400, "at version"),
         ({"inputs": {}}, 400, "unknown field `inputs`"),
-        ({"from_step": "0/charge#0"}, 501, "from_step"),
+        ({"from_step": 3}, 400, "at from_step"),
+        ({"from_step": "charge"}, 400, "the run's history has no step 'charge'"),
     ],
 )
 async def test_a_rerun_that_cannot_be_is_refused(api: Any, body: Any, status: int, says: str) -> None:
@@ -397,3 +402,140 @@ async def test_a_fork_that_makes_no_sense_is_refused(api: Any, body: Any, says: 
     assert answer.status == 400
     assert says in answer.error["detail"]
     assert len(await api.engine.list_runs()) == 1
+
+
+# -- forks, and reruns from a step
+
+
+@step
+async def price(cents: int) -> int:
+    return cents
+
+
+@step(retries=0)
+async def charge(cents: int) -> str:
+    raise ValueError(f"{cents} declined")
+
+
+@workflow
+async def buy(cents: int) -> str:
+    return await charge(await price(cents))
+
+
+@pytest.fixture
+async def bought(launch: Any) -> tuple[Any, str]:
+    """A server, and the id of a run whose charge was declined."""
+    api = await launch(Engine("memory://", workflows=[buy], drain_timeout=0))
+    made = await ended(api, "buy", input={"cents": 5})
+    assert made["attributes"]["status"] == "FAILED"
+    return api, made["id"]
+
+
+BY_HAND = {"patch": {"charge": "by hand"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "runs"),
+    [
+        pytest.param(BY_HAND, [], id="before the failure"),
+        pytest.param({"at": "charge"} | BY_HAND, [], id="at a step by name"),
+        pytest.param({"at": "0/charge#0", "patch": {"0/charge#0": "by hand"}}, [], id="at a step by key"),
+        pytest.param({"at": 4} | BY_HAND, [], id="at a record"),
+        pytest.param({"at": "price", "args": {"price": {"cents": 7}}} | BY_HAND, ["price"], id="with other arguments"),
+    ],
+)
+async def test_a_fork_goes_on_from_the_middle(bought: Any, body: Any, runs: list[str]) -> None:
+    api, origin = bought
+    answer = await api.post(f"{RUNS}/{origin}/actions/fork", json=body)
+    assert answer.status == 201, answer.text
+    data = answer.json["data"]
+    assert answer.headers["Location"] == f"{RUNS}/{data['id']}"
+    assert (data["attributes"]["trigger"], data["attributes"]["origin"]) == ("FORK", origin)
+    run = await api.engine.get_run(data["id"])
+    assert await run.result(timeout=30) == "by hand"
+    created, *others = await run.history()
+    started = [each.name for each in others if each.type == "attempt.started" and each.seq > created.copied["upto"]]
+    assert started == runs
+
+
+async def test_the_arguments_of_a_fork_reach_its_step(bought: Any) -> None:
+    api, origin = bought
+    body = {"args": {"charge": {"cents": 7}}}
+    answer = await api.post(f"{RUNS}/{origin}/actions/fork", json=body)
+    with pytest.raises(RunFailed, match="7 declined"):
+        await (await api.engine.get_run(answer.json["data"]["id"])).result(timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"at": 99}, "there is no record 99"),
+        ({"at": 0}, "there is no record 0"),
+        ({"at": "ship"}, "the run's history has no step 'ship'"),
+        ({"args": {"charge": {"euros": 1}}}, "step 0/charge#0 has no parameter 'euros'"),
+        ({"args": {"charge": {"cents": "a few"}}}, "'cents'"),
+        ({"args": {"charge": {"cents": 1}}} | BY_HAND, "both an outcome and arguments"),
+    ],
+)
+async def test_a_fork_of_what_is_not_there_is_refused(bought: Any, body: Any, says: str) -> None:
+    api, origin = bought
+    answer = await api.post(f"{RUNS}/{origin}/actions/fork", json=body)
+    assert answer.status == 400, answer.text
+    assert answer.error["code"] == "invalid_input"
+    assert says in answer.error["detail"]
+    assert len(await api.engine.list_runs()) == 1
+
+
+@workflow("buy")
+async def buy_otherwise(cents: int) -> str:
+    await asyncio.sleep(1)
+    return await charge(cents)
+
+
+async def test_a_fork_that_does_not_fit_the_code_is_a_conflict(launch: Any, tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/store.db"
+    async with Engine(store, workflows=[buy]) as before:
+        run = await before.start(buy, 5)
+        with pytest.raises(RunFailed):
+            await run.result(timeout=30)
+    api = await launch(Engine(store, workflows=[buy_otherwise]))
+    answer = await api.post(f"{RUNS}/{run.id}/actions/fork", json={})
+    assert (answer.status, answer.error["code"]) == (409, "nondeterminism")
+    assert f"run '{run.id}' cannot be forked at record" in answer.error["detail"]
+    assert (await api.post(f"{RUNS}/{run.id}/actions/fork", json={"at": 1})).status == 201, "before that it does"
+
+
+async def test_a_rerun_may_begin_at_a_step(bought: Any) -> None:
+    api, origin = bought
+    answer = await api.post(f"{RUNS}/{origin}/actions/rerun", json={"from_step": "charge"})
+    assert answer.status == 201, answer.text
+    data = answer.json["data"]
+    assert (data["attributes"]["trigger"], data["attributes"]["origin"]) == ("RERUN", origin)
+    again = await api.engine.get_run(data["id"])
+    with pytest.raises(RunFailed, match="5 declined"):
+        await again.result(timeout=30)
+    history = await again.history()
+    assert [each.record["name"] for each in history if each.type == "outcome.given"] == ["price"]
+    assert [each.name for each in history if each.type == "attempt.started"] == ["charge"]
+
+
+# -- runs that go on as others
+
+
+@workflow
+async def count_down(left: int) -> str:
+    if left:
+        continue_as_new(left - 1)
+    return "done"
+
+
+async def test_who_waits_is_told_of_the_run_that_it_goes_on_as(launch: Any) -> None:
+    api = await launch(Engine("memory://", workflows=[count_down], drain_timeout=0))
+    made = await ended(api, "count_down", input={"left": 2}, run_id="first")
+    assert (made["id"], made["attributes"]["output"]) == ("first", None)
+    outputs: list[Any] = []
+    while (heir := made["attributes"]["continued_to"]) is not None:
+        outputs.append(made["attributes"]["output"])
+        made = (await api.get(f"{RUNS}/{heir}")).json["data"]
+    assert outputs == [None, None]
+    assert (made["attributes"]["status"], made["attributes"]["output"]) == ("SUCCEEDED", "done"), "it was waited for"

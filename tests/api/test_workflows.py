@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from durably import Engine, workflow
+
 pytestmark = pytest.mark.anyio
 
 WORKFLOWS = "/api/v1/workflows"
@@ -65,6 +67,18 @@ async def test_a_triggered_step_and_an_event_workflow_take_an_event_as_input(api
 async def test_test_mode_is_marked(api: Any) -> None:
     answer = await api.post(GREET, json={"input": {"name": "you"}, "mode": "test"})
     assert answer.json["data"]["attributes"]["test"] is True
+
+
+@workflow(timeout=0.05)
+async def endless() -> None:
+    await asyncio.sleep(3600)
+
+
+async def test_the_workflows_own_time_limit_holds(launch: Any) -> None:
+    api = await launch(Engine("memory://", workflows=[endless], drain_timeout=0))
+    answer = await api.post(f"{WORKFLOWS}/endless/actions/run?wait=30")
+    attributes = answer.json["data"]["attributes"]
+    assert (attributes["status"], attributes["error"]["type"]) == ("FAILED", "durably.TimedOut")
 
 
 # -- run ids

@@ -70,6 +70,9 @@ class Scenario:
     """What the runs tell those who follow, in order."""
     runs: int = 1
     """How many runs there are in the end: children count, and what a run goes on as."""
+    races: bool = False
+    """What comes of it depends on how long steps take: two crashes in a row change that, since the steps that are
+    suspected of them start one at a time (DESIGN rule 12)."""
     always_kept: bool = False
     """Its instance is never evicted, because it waits so often that to replay it each time takes minutes."""
 

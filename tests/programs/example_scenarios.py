@@ -21,6 +21,12 @@ def ask_takes(carrier: str, kilos: float) -> float:
     return quotes.SECONDS[carrier]
 
 
+def charge(customer: str, cents: int, month: int) -> None:
+    del customer, cents
+    if month == 3:
+        raise ConnectionError("the bank does not answer")
+
+
 def book(service: str, city: str, days: int) -> str:
     del days
     if (service, city) == ("car", "Atlantis"):
@@ -84,6 +90,16 @@ SCENARIOS = [
         runs=4,
     ),
     Scenario(
+        name="a subscription is not paid in its third month",
+        workflow=subscription.subscribe,
+        args=("ada", subscription.Plan("basic", 900)),
+        steps=[subscription.charge, subscription.send_mail],
+        fakes={"charge": charge},
+        outcome="unpaid in month 3",
+        effects={"charge": 2, "send_mail": 1},
+        runs=3,
+    ),
+    Scenario(
         name="a trial ends early with an upgrade",
         workflow=drip.nurture,
         args=None,
@@ -137,6 +153,18 @@ SCENARIOS = [
         effects={"book": 1, "give_back": 3},
     ),
     Scenario(
+        name="a trip is canceled when it is half booked",
+        workflow=trip.book_trip,
+        args=("Oslo", 3),
+        steps=[trip.book, trip.give_back],
+        fakes={"book": book},
+        takes={"book": book_takes},
+        plan=[(4.5, cancel)],
+        outcome=CANCELED,
+        effects={"book": 2, "give_back": 3},
+        races=True,
+    ),
+    Scenario(
         name="two of three votes release",
         workflow=quorum.release,
         args=("2.0", ["ada", "bob", "cleo"]),
@@ -161,7 +189,7 @@ SCENARIOS = [
     ),
     Scenario(
         name="a chat goes on as new runs and ends when nobody talks",
-        workflow=chat.chat,
+        workflow=chat.talk,
         args=((), 2),
         steps=[chat.answer],
         plan=[

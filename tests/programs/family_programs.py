@@ -96,6 +96,7 @@ SCENARIOS = [
         effects={"count_stock": 4},
         published=[{"city": "rome", "status": "FAILED"}],
         runs=1 + 3 + 5,
+        races=True,
     ),
     Scenario(
         name="children three deep, canceled from above",

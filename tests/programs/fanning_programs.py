@@ -105,7 +105,7 @@ SCENARIOS = [
             effects={"resize": pictures},
             always_kept=pictures == 1000,
         )
-        for pictures in (80, 1000)
+        for pictures in (60, 1000)
     ),
     Scenario(
         name="a batch with errors and progress",

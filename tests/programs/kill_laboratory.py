@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from durably import History, RunCanceled, RunFailed, Step, Workflow, current
+from durably.engine.log.history import HistoryRecord
 from durably.engine.testing import START_US, TestEngine
-from durably.store import Ingest, MemoryStore, Operation, Put, Result
+from durably.store import Ingest, LogRow, MemoryStore, Operation, Put, Result
 from durably.store.protocol import Done
 from durably.store.runtime import SECOND_US
 from tests.programs.a_scenario import CANCELED, Scenario, first_run
@@ -28,11 +29,11 @@ class Kill(NamedTuple):
 
 
 class MortalStore(MemoryStore):
-    """A store whose process dies once."""
+    """A store whose process dies when its time has come."""
 
-    def __init__(self, kill: Kill | None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.kill = kill
+        self._kill: Kill | None = None
         self.durable: list[int] = []
         """The number of durable records, of all runs, after each commit."""
         self.acts = 0
@@ -58,19 +59,29 @@ class MortalStore(MemoryStore):
         return results
 
     def _is_time(self, *, hears_of_it: bool) -> bool:
-        return self.kill is not None and self.kill == (len(self.durable), hears_of_it)
+        kill = self._kill
+        return kill is not None and kill.hears_of_it == hears_of_it and len(self.durable) >= kill.commit
 
     @property
     def _is_dead(self) -> bool:
-        return self.kill is not None and self.death.is_set()
+        return self.death.is_set()
+
+    def destine(self, kill: Kill) -> None:
+        """Say when the process that has it now will die."""
+        self._kill = kill
 
     def revive(self) -> None:
         """Let the next process have it."""
-        self.kill = None
+        self._kill = None
+        self.death.clear()
+
+    def logs(self) -> dict[str, list[LogRow]]:
+        """Of every run, by id."""
+        return {row.id: list(self._log[row.run]) for row in self._runs.values()}
 
     def histories(self) -> dict[str, History]:
-        """Of every run, by id."""
-        return {row.id: History.of(row, list(self._log[row.run])) for row in self._runs.values()}
+        """The same for readers."""
+        return {row.id: History.of(row, self._log[row.run]) for row in self._runs.values()}
 
 
 class World:
@@ -140,11 +151,20 @@ class Finished(NamedTuple):
     world: World
     durable: list[int]
     """The number of durable records after each commit."""
-    killed: bool
-    """Whether it came to the kill."""
-    before: dict[str, History]
-    """The histories as they were when the process died."""
+    killed: int
+    """How many of the kills it came to."""
+    logs: dict[str, list[LogRow]]
+    before: dict[str, list[LogRow]]
+    """The logs as they were when the last process died."""
     begun_before: Counter[str]
+
+    def old(self, run: str) -> Sequence[HistoryRecord]:
+        """What was durable of a run when the last process died."""
+        return self.histories[run].records[: len(self.before.get(run, ()))]
+
+    def new(self, run: str) -> Sequence[HistoryRecord]:
+        """What came after that."""
+        return self.histories[run].records[len(self.before.get(run, ())) :]
 
     @property
     def effects(self) -> Counter[str]:
@@ -160,18 +180,20 @@ class Finished(NamedTuple):
 
 
 async def carry_out(
-    scenario: Scenario, kill: Kill | None = None, *, max_parked: int, deployed: Workflow[..., Any] | None = None
+    scenario: Scenario, *kills: Kill, max_parked: int, deployed: Workflow[..., Any] | None = None
 ) -> Finished:
-    """Run a program to its end, if need be with a kill on the way, and with other code `deployed` after it."""
-    store, world = MortalStore(kill), World()
+    """Run a program to its end, with kills on the way if need be, and with other code `deployed` after the first."""
+    store, world, killed = MortalStore(), World(), 0
+    before, begun_before = store.logs(), Counter[str]()
     engine = TestEngine([scenario.workflow, *scenario.others], max_parked=max_parked)
     engine.use_store(store)
     async with engine:
         prepare(engine, scenario, world)
-        if kill is not None:
+        for kill in kills:
+            store.destine(kill)
             await die(store, live(engine, scenario, lambda: store.acts))
-        before, begun_before = store.histories(), world.begun.copy()
-        if kill is not None:
+            before, begun_before = store.logs(), world.begun.copy()
+            killed += store.death.is_set()
             store.revive()
             engine.workflows = engine.workflows if deployed is None else (deployed,)
             await engine.restart()
@@ -179,7 +201,7 @@ async def carry_out(
         assert [info for info in await engine.list_runs() if info.finished_at is None] == [], "all runs have ended"
         outcome = await outcome_of(engine)
         await engine.replay_finished()
-    return Finished(outcome, store.histories(), world, store.durable, store.death.is_set(), before, begun_before)
+    return Finished(outcome, store.histories(), world, store.durable, killed, store.logs(), before, begun_before)
 
 
 async def die(store: MortalStore, living: Any) -> None:

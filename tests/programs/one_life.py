@@ -52,9 +52,7 @@ class NotingWorld(World):
         """An act that is noted when who does it is told that it is durable."""
 
         async def noted(engine: TestEngine) -> None:
-            with suppress(
-                RunConflict
-            ):  # nobody was told that it is durable, so it is done again; and the run has ended
+            with suppress(RunConflict):  # done again by who was not told of it, when the run has ended of the first
                 await act(engine)
             self.note("act", "")
 

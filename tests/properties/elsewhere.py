@@ -20,7 +20,7 @@ SEEDS = ("0", "4711")
 
 def record(programs: Sequence[str]) -> list[str]:
     """Carry out programs and give their histories."""
-    from tests.properties.laboratory import carry_out  # noqa: PLC0415 - not needed by who starts the process
+    from tests.properties.laboratory import RUN, carry_out  # noqa: PLC0415 - not needed by who starts the process
     from tests.properties.programs import Program  # noqa: PLC0415
 
     async def carry_out_all() -> list[str]:
@@ -33,11 +33,11 @@ def replay(histories: Sequence[str]) -> list[str | None]:
     """Replay histories with the code at hand, and say what does not fit."""
     from durably import History, NondeterminismError  # noqa: PLC0415
     from durably.replay import Replayer  # noqa: PLC0415
-    from tests.properties.programs import perform  # noqa: PLC0415
+    from tests.properties.programs import WORKFLOWS  # noqa: PLC0415
 
     def verdict(text: str) -> str | None:
         try:
-            Replayer([perform]).replay(History.from_json(text))
+            Replayer(WORKFLOWS).replay(History.from_json(text))
         except NondeterminismError as error:
             return str(error)
         return None

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from durably import NonRetriableError, RetryPolicy, Step, current, now, random, step, uuid4
+from durably import NonRetriableError, RetryPolicy, Step, Workflow, current, now, random, step, uuid4
 
 __all__ = ["BRANCH", "DRAWS", "STEPS", "Machine"]
 
@@ -57,7 +57,9 @@ STEPS: dict[str, Step[[str, int, float, str], str]] = {each.name: each for each 
 class Machine:
     """The locks, events and background asyncio tasks of one run, and the trace of what it did."""
 
-    def __init__(self) -> None:
+    def __init__(self, child: Workflow[..., Any]) -> None:
+        self.child = child
+        """The workflow that does a part in a run of its own."""
         self.trace: list[str] = []
         """What ended, in the order in which the code saw it: part of the run's output, so that replay compares it."""
         self.background: list[asyncio.Task[Any]] = []

@@ -12,7 +12,19 @@ from typing import Any, Literal, TypeAlias
 import anyio
 from msgspec import Struct
 
-from durably import StepError, current, sleep
+from durably import (
+    ChildError,
+    Event,
+    StepError,
+    as_completed,
+    current,
+    patched,
+    send_event,
+    sleep,
+    start_child,
+    wait_for_event,
+    wait_for_signal,
+)
 from tests.properties.machine import BRANCH, DRAWS, STEPS, Machine
 
 __all__ = ["Node", "Part"]
@@ -150,6 +162,73 @@ class Await(Node):
     @property
     def races(self) -> bool:
         return True
+
+
+class AwaitMessage(Node):
+    """Wait for an event or a signal from outside, or for an event that the program itself sends."""
+
+    kind: Literal["event", "signal"] = "event"
+    name: Literal["a", "b"] = "a"
+    at_most: float = 0
+    where: Literal["", "event.data.n % 2 == 0"] = ""
+
+    async def run(self, machine: Machine) -> Any:
+        timeout = self.at_most or None
+        if self.kind == "event":
+            message: Any = await wait_for_event(f"app/{self.name}", where=self.where or None, timeout=timeout)
+        else:
+            message = await wait_for_signal(self.name, timeout=timeout)
+        machine.note(f"has {self.kind} {self.name}" if message else f"no {self.kind} {self.name}")
+        return message and message.data
+
+    @property
+    def races(self) -> bool:
+        return True
+
+
+class Send(Node):
+    """Send an event, once."""
+
+    name: Literal["a", "b"] = "a"
+    n: int = 0
+
+    async def run(self, machine: Machine) -> Any:
+        return await send_event(Event(f"app/{self.name}", {"n": self.n}))
+
+
+class Patched(Node):
+    """Take the new way of a changed workflow."""
+
+    part: "Part"
+
+    async def run(self, machine: Machine) -> Any:
+        return await self.part.run(machine) if patched("new way") else "old way"
+
+
+class Child(Node):
+    """Let a child run do it."""
+
+    part: "Part"
+    by: Literal["call", "start"] = "call"
+
+    async def run(self, machine: Machine) -> Any:
+        try:
+            if self.by == "call":
+                return await machine.child(self.part)
+            child = await start_child(machine.child, self.part)
+            machine.note("child started")
+            return await child.result()
+        except ChildError as error:
+            machine.note(f"child {error.status}")
+            return error.status
+
+    @property
+    def raises(self) -> bool:
+        return False
+
+    @property
+    def stumbles(self) -> bool:
+        return False  # its body's attempts are its own
 
 
 # -- one after another
@@ -395,6 +474,21 @@ class Race(Racing):
         return [await each for each in done]
 
 
+class AsTheyCome(Racing):
+    """The first results of coroutines, in the order in which they come; the others go on and are not looked at."""
+
+    parts: "tuple[Part, ...]" = ()
+    take: int = 1
+
+    async def run(self, machine: Machine) -> Any:
+        values: list[Any] = []
+        async for value in as_completed(_branch(machine, number, part) for number, part in enumerate(self.parts)):
+            values.append(value)
+            if len(values) == self.take:
+                break
+        return values
+
+
 class Limit(Racing):
     """A time limit."""
 
@@ -468,6 +562,10 @@ Part: TypeAlias = (
     | Stumble
     | Set
     | Await
+    | AwaitMessage
+    | Send
+    | Patched
+    | Child
     | Sequence
     | Finally
     | Rescue
@@ -479,6 +577,7 @@ Part: TypeAlias = (
     | Crew
     | Pipe
     | Race
+    | AsTheyCome
     | Limit
     | Shielded
     | Stopped

@@ -4,7 +4,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-__all__ = ["EXAMPLES", "PROFILE"]
+__all__ = ["HALF", "PROFILE"]
 
 EXAMPLES = int(os.environ.get("DURABLY_EXAMPLES", "200"))
 
@@ -14,3 +14,6 @@ PROFILE = settings(
     derandomize=EXAMPLES == 200,  # the same programs everywhere; others only where more are asked for
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+HALF = settings(PROFILE, max_examples=EXAMPLES // 2)
+"""For the properties that take longest: each program is run once for each of its commits."""

@@ -9,12 +9,9 @@ from hypothesis import strategies as st
 
 from tests.properties import nodes
 from tests.properties.nodes import Part
-from tests.properties.programs import Program
+from tests.properties.programs import Message, Program
 
 __all__ = ["certain_programs", "programs"]
-
-DEPTH = 3
-"""How deep things are nested in each other: three in the body's two to four parts."""
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Grow = Callable[[], Part]
@@ -23,6 +20,7 @@ Grow = Callable[[], Part]
 # -- leaves
 
 WAITS = st.sampled_from([2.0, 5.0, 12.0, 800.0])
+LIMITED = st.just(0.0) | WAITS
 EVENTS = st.sampled_from(["a", "b"])
 STEPS = st.builds(
     nodes.Do,
@@ -31,22 +29,29 @@ STEPS = st.builds(
     step=st.sampled_from(["work"] * 6 + ["hurried", "fragile"]),
     draw=st.sampled_from(["", "", "now", "random", "uuid4"]),
 )
-SLEEPS = st.builds(nodes.Sleep, st.just(0.0) | WAITS, st.sampled_from(["asyncio", "durably", "anyio"]))
-CERTAIN_LEAVES = [*[STEPS] * 9, *[SLEEPS] * 3, st.builds(nodes.Set, EVENTS)]
+SLEEPS = st.builds(nodes.Sleep, LIMITED, st.sampled_from(["asyncio", "durably", "anyio"]))
+CERTAIN_LEAVES = [
+    *[STEPS] * 9,
+    *[SLEEPS] * 3,
+    st.builds(nodes.Set, EVENTS),
+    st.builds(nodes.Send, EVENTS, st.integers(0, 3)),
+]
 STUMBLES = st.builds(nodes.Stumble)
 RACING_LEAVES = [
     STUMBLES,
     st.builds(nodes.Draw, st.sampled_from(["now", "random", "uuid4"])),
     st.builds(nodes.Await, EVENTS, WAITS),
+    st.builds(nodes.AwaitMessage, st.just("event"), EVENTS, LIMITED, st.sampled_from(["", "event.data.n % 2 == 0"])),
+    st.builds(nodes.AwaitMessage, st.just("signal"), EVENTS, LIMITED),
 ]
 
 # -- what is made of smaller parts
 
 LIMITS = st.sampled_from(["timeout", "wait_for", "fail_after", "move_on_after"])
 LOCKS = st.sampled_from(["lock", "semaphore", "condition", "anyio.Lock", "anyio.Semaphore"])
-RACES = st.sampled_from(["wait", "as_completed"])
+RACES = st.sampled_from(["wait", "wait_gathered", "as_completed"])
 ERRORS = st.sampled_from(["StepError", "Exception"])
-COUNTS = st.integers(2, 4)
+COUNTS = st.sampled_from([2, 2, 3, 4])
 
 
 def _parts(draw: Draw, grow: Grow) -> tuple[Part, ...]:
@@ -73,11 +78,14 @@ CERTAIN: list[Callable[[Draw, Grow], Part]] = [
     lambda draw, grow: nodes.Finally(grow(), grow()),
     lambda draw, grow: nodes.Rescue(grow(), grow(), draw(ERRORS)),
     lambda draw, grow: nodes.Compensate(grow(), grow(), draw(st.booleans())),
+    lambda draw, grow: nodes.Child(grow(), draw(st.sampled_from(["call", "start"]))),
+    lambda draw, grow: nodes.Patched(grow()),
 ]
 """What leaves the outcome certain, if the parts do."""
 
 RACING: list[Callable[[Draw, Grow], Part]] = [
     lambda draw, grow: nodes.Race(_parts(draw, grow), draw(RACES), draw(st.booleans())),
+    lambda draw, grow: nodes.AsTheyCome(_parts(draw, grow), draw(COUNTS)),
     lambda draw, grow: nodes.Limit(grow(), draw(WAITS), draw(LIMITS)),
     lambda draw, grow: nodes.Shielded(grow(), draw(WAITS)),
     lambda draw, grow: nodes.Stopped(grow(), draw(WAITS)),
@@ -99,20 +107,30 @@ def _part(draw: Draw, depth: int, *, racing: bool) -> Part:
     return make(draw, grow if racing else _tame(grow))
 
 
-@st.composite
-def programs(draw: Draw) -> Program:
-    """Programs of any kind; some are canceled, once or twice."""
-    body = nodes.Sequence(_parts(draw, lambda: _part(draw, DEPTH, racing=True)))
-    cancels = draw(st.lists(st.sampled_from([0.5, 3.0, 8.0, 30.0, 750.0]), max_size=2)) if draw(st.booleans()) else []
-    return numbered(Program(body, tuple(cancels)))
+MESSAGES = st.lists(
+    st.builds(
+        Message,
+        st.sampled_from([0.5, 3.0, 8.0, 30.0, 750.0]),
+        st.sampled_from(["cancel", "event", "event", "event", "signal", "signal"]),
+        EVENTS,
+    ),
+    max_size=4,
+).map(tuple)
 
 
 @st.composite
-def certain_programs(draw: Draw) -> Program:
+def programs(draw: Draw, depth: int = 2) -> Program:
+    """Programs of any kind, so deep in each of two to four parts, with messages from outside."""
+    body = nodes.Sequence(_parts(draw, lambda: _part(draw, depth, racing=True)))
+    return numbered(Program(body, draw(MESSAGES)))
+
+
+@st.composite
+def certain_programs(draw: Draw, depth: int = 2) -> Program:
     """Programs in which nothing races."""
 
     def grow() -> Part:
-        return _part(draw, DEPTH, racing=False)
+        return _part(draw, depth, racing=False)
 
     parts = _parts(draw, grow)
     if draw(st.booleans()):

@@ -3,13 +3,13 @@
 import asyncio
 import json
 import sys
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 
 from tests.properties.elsewhere import SEEDS, do_elsewhere, other_pythons, replay
-from tests.properties.laboratory import carry_out, go_on, without_addresses
+from tests.properties.laboratory import RUN, carry_out, go_on, without_addresses
 from tests.properties.profile import PROFILE
 from tests.properties.programs import Program
 from tests.properties.strategies import programs
@@ -31,10 +31,10 @@ def recorded() -> list[tuple[Program, str]]:
     async def record(program: Program) -> None:
         untouched = await carry_out(program, max_parked=10_000)
         killed = await go_on(program, untouched.snapshots[len(untouched.snapshots) // 2], max_parked=0, down_for=3.5)
-        found.extend((program, each.history.to_json()) for each in (untouched, killed))
+        found.extend((program, each.histories[RUN].to_json()) for each in (untouched, killed))
 
     @PROFILE
-    @given(programs())
+    @given(programs(depth=3))
     def record_all(program: Program) -> None:
         asyncio.run(record(program))
 
@@ -96,12 +96,11 @@ def comparable(history: str) -> Any:
     """A history without that."""
 
     def stripped(value: Any) -> Any:
-        match value:
-            case dict():
-                return {key: stripped(each) for key, each in value.items() if key not in VARYING}
-            case list():
-                return [stripped(each) for each in value]
-            case _:
-                return value
+        if isinstance(value, dict):
+            fields = cast("dict[str, Any]", value)
+            return {key: stripped(each) for key, each in fields.items() if key not in VARYING}
+        if isinstance(value, list):
+            return [stripped(each) for each in cast("list[Any]", value)]
+        return value
 
     return stripped(without_addresses(json.loads(history)))

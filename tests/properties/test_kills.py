@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from durably.replay import Replayer
 from tests.properties.laboratory import Evidence, Finished, Snapshot, carry_out, go_on
-from tests.properties.profile import PROFILE
-from tests.properties.programs import Program, perform
+from tests.properties.profile import HALF, PROFILE
+from tests.properties.programs import Program
 from tests.properties.strategies import certain_programs, programs
 
 pytestmark = pytest.mark.anyio
@@ -23,39 +22,43 @@ DOWNTIMES = st.sampled_from([0.0, 0.0, 3.5, 3600.0])
 
 def ran_too_often(before: Evidence, resumed: Finished) -> set[str]:
     """Steps whose bodies ran although their success was durable, or oftener than the log says."""
-    succeeded = {f"run:{each.step}" for each in before.history if each.type == "step.succeeded"}
-    after = resumed.history.records[len(before.records) :]
-    starts = Counter(f"run:{each.step}" for each in after if each.type == "attempt.started")
+    succeeded: set[str] = set()
+    starts: Counter[str] = Counter()
+    for run_id, history in resumed.histories.items():
+        durable = len(before.records.get(run_id, ()))
+        succeeded |= {f"{run_id}:{each.step}" for each in history.records[:durable] if each.type == "step.succeeded"}
+        starts.update(f"{run_id}:{each.step}" for each in history.records[durable:] if each.type == "attempt.started")
     return {key for key, times in resumed.bodies.items() if key in succeeded or times > starts[key]}
 
 
 async def killed(program: Program, snapshot: Snapshot, before: Evidence, down_for: float, max_parked: int) -> Finished:
     """The run after a kill at that commit; what holds for every program is looked at."""
     resumed = await go_on(program, snapshot, max_parked=max_parked, down_for=down_for)
-    assert resumed.records[: len(before.records)] == before.records, "what was durable is as it was"
+    for run_id, records in before.records.items():
+        assert resumed.records[run_id][: len(records)] == records, "what was durable is as it was"
     assert not ran_too_often(before, resumed)
-    Replayer([perform]).replay(resumed.history)
-    assert resumed.shown == resumed.state.change(), "lists show what the log adds up to"
+    resumed.check()
     return resumed
 
 
 @PROFILE
-@given(programs(), DOWNTIMES)
+@given(programs(depth=3), DOWNTIMES)
 async def test_a_kill_at_any_commit_leaves_what_was_durable(program: Program, down_for: float) -> None:
     note(program.to_json())
     untouched = await carry_out(program, max_parked=10_000)
     for number, snapshot in enumerate(untouched.snapshots):
-        before = snapshot.evidence
+        before = Evidence(snapshot.store)
         resumed = await killed(program, snapshot, before, down_for, 10_000 * (number % 2))
-        if not (before.state.running or down_for):
+        if not (before.at_work(snapshot.at_us) or down_for):
             assert resumed.records == untouched.records, f"nothing was lost at commit {number}, and nothing differs"
 
 
-@PROFILE
+@HALF
 @given(certain_programs(), DOWNTIMES)
 async def test_a_kill_at_any_commit_changes_no_outcome_where_nothing_races(program: Program, down_for: float) -> None:
     note(program.to_json())
+    assert program.is_certain
     untouched = await carry_out(program, max_parked=0)
     for number, snapshot in enumerate(untouched.snapshots):
-        resumed = await killed(program, snapshot, snapshot.evidence, down_for, 10_000 * (number % 2))
+        resumed = await killed(program, snapshot, Evidence(snapshot.store), down_for, 10_000 * (number % 2))
         assert resumed.outcome == untouched.outcome, f"killed at commit {number}"

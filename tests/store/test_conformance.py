@@ -462,6 +462,19 @@ async def test_triggers_are_replaced_by_workflow_and_version(store: Store) -> No
     assert sorted(await store.triggers()) == [first[0], changed]
 
 
+async def test_conditions_of_triggers_are_kept_as_they_are(store: Store) -> None:
+    """What they mean is the engine's business; two on one event are two."""
+    rows = [
+        TriggerRow("a", 1, "x/y", "production"),
+        TriggerRow("a", 1, "x/y", "production", "event.data.cents > 100"),
+        TriggerRow("a", 1, "x/y", "production", "event.data.name == \"O'Hara\" || '\n' in event.name || 'ü'"),
+    ]
+    await store.register_triggers([("a", 1)], rows)
+    assert sorted(await store.triggers()) == rows
+    await store.register_triggers([("a", 1)], rows[:1])
+    assert await store.triggers() == rows[:1], "without its condition it is another one"
+
+
 # -- sessions
 
 

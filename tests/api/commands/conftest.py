@@ -21,7 +21,7 @@ import asyncio
 import json
 import time
 from pathlib import Path
-from durably import Event, NonRetriableError, RetryPolicy, current, step, wait_for_signal, workflow
+from durably import Event, NonRetriableError, RetryPolicy, continue_as_new, current, step, wait_for_signal, workflow
 
 def count(what):
     # in a file that the engine does not write, and for who reads the output
@@ -90,6 +90,28 @@ async def nap(seconds: float) -> str:
 async def approve() -> object:
     signal = await wait_for_signal("approve")
     return await shaky() if signal.data is None else signal.data
+
+@step
+async def price(cents: int) -> int:
+    count("price")
+    return cents
+
+@step(retries=0)
+async def charge(cents: int) -> str:
+    count("charge")
+    if cents > 4:
+        raise ValueError(f"{cents} declined")
+    return f"{cents} paid"
+
+@workflow
+async def buy(cents: int) -> object:
+    return await charge(await price(cents))
+
+@workflow
+async def count_down(left: int) -> str:
+    if left:
+        continue_as_new(left - 1)
+    return "done"
 """
 
 

@@ -1,6 +1,7 @@
 """Commands that talk to a server: `start`, `send`, `cancel`, `signal`, `rerun`, `fork`, `show`."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,9 +79,80 @@ def test_cancel_and_rerun(server: Any) -> None:
     info = server.json("show", again.stdout.strip())
     assert (info["trigger"], info["origin"]) == ("RERUN", "sleeper")
     assert server("rerun", "sleeper", "--version", "7").returncode == 1
-    unbuilt = server("rerun", "sleeper", "--from-step", "first")
-    assert unbuilt.returncode == 2
-    assert "not built yet" in unbuilt.stderr
+
+
+@pytest.fixture
+def declined(server: Any) -> Any:
+    """A server with a run `bought` whose second step has failed."""
+    assert server("start", "buy", '{"cents": 5}', "--run-id", "bought", "--wait").returncode == 1
+    return server
+
+
+def test_a_run_begins_again_at_a_step(declined: Any) -> None:
+    again = declined("rerun", "bought", "--from-step", "charge")
+    assert (again.returncode, "does again what bought did" in again.stderr) == (0, True), again.stderr
+    run = again.stdout.strip()
+    declined.until("failed", run=run)
+    shown = declined("show", run).stdout
+    assert "rerun of bought" in shown
+    assert "from step 0/charge#0, run bought" in shown
+    assert re.search(r"price +◆ .* given\n", shown)
+    assert declined.executions == ["price", "charge", "charge"]
+    unknown = declined("rerun", "bought", "--from-step", "ship")
+    assert unknown.returncode == 1
+    assert "the run's history has no step 'ship'; it has 0/price#0, 0/charge#0" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "output", "executions"),
+    [
+        (["--patch", 'charge="by hand"'], "by hand", []),
+        (["--at", "charge", "--args", 'charge={"cents": 3}'], "3 paid", ["charge"]),
+        (["--at", "4", "--args", '0/charge#0={"cents": 3}'], "3 paid", ["charge"]),
+        (["--at", "1", "--patch", "0/price#0=4"], "4 paid", ["charge"]),
+    ],
+)
+def test_a_fork_goes_on_from_the_middle(declined: Any, options: list[str], output: Any, executions: list[str]) -> None:
+    before = declined.executions
+    done = declined("fork", "bought", *options)
+    assert (done.returncode, "goes on from the middle of bought" in done.stderr) == (0, True), done.stderr
+    run = done.stdout.strip()
+    while (info := declined.json("show", run))["finished_at"] is None:
+        pass
+    assert info["output"] == output
+    assert declined.executions[len(before) :] == executions
+    shown = declined("show", run).stdout
+    assert "fork of bought" in shown
+    assert re.search(r"fork +◆ .* taken over up to record \d+, run bought\n", shown)
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "says"),
+    [
+        (["--at", "99"], 1, "there is no record 99"),
+        (["--at", "ship"], 1, "the run's history has no step 'ship'"),
+        (["--at", "9" * 30], 1, "has no step '999"),
+        (["--patch", "charge=3"], 1, "step 0/charge#0: Expected `str`, got `int`"),
+        (["--patch", "charge"], 2, "is not STEP=JSON"),
+        (["--args", "charge=[3]"], 2, "an object is needed"),
+    ],
+)
+def test_a_fork_that_cannot_be(declined: Any, options: list[str], status: int, says: str) -> None:
+    done = declined("fork", "bought", *options)
+    assert done.returncode == status
+    assert says in done.stderr
+    assert len(declined.json("runs")) == 1
+
+
+def test_a_run_that_goes_on_as_another(server: Any) -> None:
+    done = server("start", "count_down", '{"left": 3}', "--run-id", "first", "--wait")
+    assert (done.returncode, done.stdout) == (0, '"done"\n')
+    assert "run first goes on as " in done.stderr
+    first = server("show", "first").stdout
+    heir = server.json("show", "first")["continued_to"]
+    assert f"goes on as {heir}" in first
+    assert "output" not in first
+    assert "goes on where first ended" in server("show", heir).stdout
 
 
 @pytest.mark.parametrize(("data", "output"), [([], 7), (['{"by": "Ada"}'], {"by": "Ada"}), (["-"], [1])])

@@ -226,6 +226,68 @@ def test_rows(records: list[tuple[float, str, dict[str, Any]]], rows: list[Any])
     assert shown(timeline(history(*BEGINNING, *records))) == rows
 
 
+def test_what_a_fork_has_taken_over_is_above_a_line() -> None:
+    created = {"origin": "r0", "copied": {"upto": 4, "made_at": at(60)}}
+    rows = timeline(
+        history(
+            (0, "run.created", created),
+            (0, "run.started", NOTHING),
+            (1, "attempt.started", {**A, "attempt": 0, "start": 0}),
+            (2, "step.succeeded", {**A, "attempt": 0, "output": 1}),
+            (2, "step.scheduled", {"step": "0/b#0", "name": "b"}),
+            (70, "attempt.started", {"step": "0/b#0", "name": "b", "attempt": 0, "start": 0}),
+        )
+    )
+    assert [(row.name, row.outcome, row.run) for row in rows] == [
+        ("queued", "", ""),
+        ("a", "succeeded", ""),
+        ("fork", "taken over up to record 4", "r0"),
+        ("b", "running", ""),
+    ]
+    assert "+1 min" in lines(rows, 80, 80)[1]
+    assert lines(rows, 80, 80)[1].endswith("taken over up to record 4, run r0")
+
+
+@pytest.mark.parametrize(
+    ("given", "row"),
+    [
+        ({"type": "step.succeeded", **A, "attempt": 0, "output": 1}, ("step", "0/a#0", "a", [])),
+        (
+            {"type": "step.failed", **A, "attempt": 0, "error": ERROR},
+            ("step", "0/a#0", "a", ["ValueError: no\nway"]),
+        ),
+        ({"type": "timer.fired", "timer": "0/timer#2"}, ("timer", "0/timer#2", "sleep", [])),
+        ({"type": "timer.fired", "timer": "0/1/signal#0"}, ("timer", "0/1/signal#0", "signal timed out", [])),
+        (
+            {"type": "event.received", "waits": ["0/event#0"], "event": {"name": "a/b"}},
+            ("wait", "0/event#0", "event a/b", []),
+        ),
+        (
+            {"type": "signal.received", "wait": "0/signal#0", "signal": "go", "data": 1, "sent_at": at(3)},
+            ("wait", "0/signal#0", "signal go", []),
+        ),
+        ({"type": "child.succeeded", "child": "0/pay#0", "output": 1}, ("child", "0/pay#0", "pay", [])),
+        ({"type": "event.sent", "send": "0/send#0", "events": [{"name": "a"}]}, ("run", "0/send#0", "sent a", [])),
+        (
+            {"type": "signal.sent", "send": "0/tell#0", "run": "r9", "signal": "go", "data": 1},
+            ("run", "0/tell#0", "signaled go", []),
+        ),
+        ({"type": "patch.marked", "patch": "p"}, ("run", "", "patch p", [])),
+        ({"type": "message.published", "message": "0/message#0", "topic": "t", "data": 1}, None),
+    ],
+)
+def test_what_a_run_was_given(given: dict[str, Any], row: Any) -> None:
+    created = {"origin": "r0", "resumed": {"step": "0/b#0", "started_at": at(0), "seed": 1}}
+    first, queued, *rows = timeline(
+        history((0, "run.created", created), (0, "outcome.given", {"record": given, "happened_at": at(-9)}))
+    )
+    assert (first.name, first.outcome, first.run) == ("rerun", "from step 0/b#0", "r0")
+    found = [(each.kind, each.key, each.name, [note.text for note in each.notes]) for each in rows]
+    assert found == ([] if row is None else [row])
+    assert all((each.outcome, each.start, each.end) == ("given", at(0), at(0)) for each in rows)
+    assert queued.name == "queued"
+
+
 def lines(rows: list[Row], end: float, now: float) -> list[str]:
     return [line.plain.rstrip() for line in draw(rows, BEGAN, at(end), at(now))]
 

@@ -70,8 +70,8 @@ class Shop:
         self.engine = engine
         self.redeployed = False
         self.reserve = engine.mock(reserve, returns="r")
-        self.charge = engine.mock(charge, side_effect=lambda order, cents: f"{order}: {cents}")
-        self.ship = engine.mock(ship, side_effect=lambda order, paid: f"{order} for {paid}")
+        self.charge = engine.mock(charge, side_effect=charge.fn)
+        self.ship = engine.mock(ship, side_effect=ship.fn)
 
     def calls(self) -> dict[str, int]:
         mocks: dict[str, StepMock] = {"reserve": self.reserve, "charge": self.charge, "ship": self.ship}
@@ -84,7 +84,7 @@ class Shop:
         self.charge = self.engine.mock(charge, raises=ValueError("declined"))
 
     def accept(self) -> None:
-        self.charge = self.engine.mock(charge, side_effect=lambda order, cents: f"{order}: {cents}")
+        self.charge = self.engine.mock(charge, side_effect=charge.fn)
 
     async def failed(self, of: Workflow[..., Any] = fulfil) -> Run[Any]:
         """A run of `of` whose charge was declined; charges are accepted from then on, and a day has passed."""
@@ -522,9 +522,17 @@ async def parcel(order: str) -> tuple[str, str]:
     return first, other.result()
 
 
+def echo(sku: str) -> str:
+    return sku
+
+
+def a_while_but_for_the_first(sku: str) -> float:
+    return 0 if sku == "first" else 60
+
+
 async def test_children_without_an_end_begin_anew(shop: Shop) -> None:
     await shop.redeploy(parcel, packed)
-    shop.reserve = shop.engine.mock(reserve, side_effect=lambda sku: sku, takes=lambda sku: 0 if sku == "first" else 60)
+    shop.reserve = shop.engine.mock(reserve, side_effect=echo, takes=a_while_but_for_the_first)
     run = await shop.failed(parcel)
     before = {info.id for info in await shop.engine.list_runs(workflow="packed")}
     fork = await run.fork()
@@ -540,7 +548,7 @@ async def test_children_without_an_end_begin_anew(shop: Shop) -> None:
 
 async def test_a_rerun_keeps_children_that_had_ended(shop: Shop) -> None:
     await shop.redeploy(parcel, packed)
-    shop.reserve = shop.engine.mock(reserve, side_effect=lambda sku: sku, takes=lambda sku: 0 if sku == "first" else 60)
+    shop.reserve = shop.engine.mock(reserve, side_effect=echo, takes=a_while_but_for_the_first)
     run = await shop.failed(parcel)
     rerun = await run.rerun(from_step="charge")
     assert await rerun.result() == ("first", "second")
@@ -716,6 +724,7 @@ async def test_a_body_that_failed_is_forked_with_the_outcomes_of_its_earlier_inc
     assert shop.calls() == {"charge": 1}
     assert (await fork.info()).tasks == 1
     assert [each.type for each in await fork.history()].count("body.started") == 1
+    Replayer([right]).replay(await fork.history())
 
 
 # -- what cannot be

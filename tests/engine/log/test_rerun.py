@@ -2,6 +2,7 @@
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from durably import ErrorInfo, InvalidInput
 from durably.engine.log.grammar import Entry, parse
@@ -191,9 +192,8 @@ def test_a_rerun_has_the_time_and_the_chance_of_the_first_run() -> None:
     history = entries(STARTED, called("s"))
     first = resumed(history, "s")
     assert (first.step, first.started_at, first.seed) == ("s", from_us(20), 17)
-    created = RunCreated(**{**{name: getattr(CREATED, name) for name in CREATED.__struct_fields__}, "resumed": first})
     again = [
-        history[0]._replace(record=created),
+        history[0]._replace(record=replace(CREATED, resumed=first)),
         *entries(RunStarted(code="d", python="3", anyio="4", engine="1", seed=99), called("x"))[1:],
     ]
     assert resumed(again, "x") == type(first)(step="x", started_at=from_us(20), seed=17)

@@ -1,0 +1,50 @@
+"""Events and runs that go on as others: none falls between two, and none is given twice."""
+
+import asyncio
+
+import pytest
+
+from durably import Event, continue_as_new, wait_for_event, workflow
+from durably.testing import TestEngine
+
+pytestmark = pytest.mark.anyio
+
+
+@workflow
+async def subscription(month: int = 0) -> str:
+    if await wait_for_event("stop", timeout=100) is not None:
+        return f"stopped in month {month}"
+    if month == 3:
+        return "never stopped"
+    await asyncio.sleep(1)
+    continue_as_new(month + 1)
+
+
+@workflow
+async def ticks(seen: int = 0) -> int:
+    if await wait_for_event("tick", timeout=100) is None:
+        return seen
+    continue_as_new(seen + 1)
+
+
+@pytest.mark.parametrize("max_parked", [0, 100])
+async def test_an_event_between_two_runs_is_seen_by_the_second(max_parked: int) -> None:
+    """It comes when the first no longer waits and the second is not there yet."""
+    async with TestEngine(workflows=[subscription], max_parked=max_parked) as engine:
+        run = await engine.start(subscription)
+        await engine.clock.advance(100.5)
+        await engine.send(Event("stop"))
+        assert await run.result() == "stopped in month 1"
+
+
+@pytest.mark.parametrize("max_parked", [0, 100])
+async def test_each_event_is_given_to_one_run_of_the_chain(max_parked: int) -> None:
+    """They all come at one moment, so that the time alone does not tell which of them were seen."""
+    async with TestEngine(workflows=[ticks], max_parked=max_parked) as engine:
+        run = await engine.start(ticks)
+        await engine.quiesce()
+        await engine.send(Event("tick"), Event("tick"))
+        await engine.quiesce()
+        await engine.restart()
+        await engine.send(Event("tick"))
+        assert await run.result() == 3
