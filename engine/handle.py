@@ -69,13 +69,13 @@ class Run(Generic[R]):
 
     async def _last_record(self, number: int) -> End:
         core = self._engine.core
-        waiter = core.executor.wait_for(number)
+        waiter = core.executor.waiters.add(number)
         try:
             in_memory = core.runs.get(number) is not None  # and so has not ended, as far as anybody may know
             if in_memory or (await self._row(number)).phase is not None:
                 return await waiter
         finally:
-            core.executor.stop_waiting_for(number, waiter)
+            core.executor.waiters.remove(number, waiter)
         [last] = (await core.store.last_records([number])).values()
         return decode_end(last.body)
 

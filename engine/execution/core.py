@@ -15,6 +15,7 @@ from durably.engine.execution.arrivals import Arrivals
 from durably.engine.execution.attempt import Attempt, Perform
 from durably.engine.execution.background import Background
 from durably.engine.execution.children import Children
+from durably.engine.execution.deadlines import wake
 from durably.engine.execution.executor import Executor
 from durably.engine.execution.follow import Followers
 from durably.engine.execution.inbox import OutcomeItem, encode_item
@@ -168,7 +169,7 @@ class Core:
             await self.background.settle()
             await self.journal.committer.drain()
         await self.background.close()
-        self.executor.stop_waiting()
+        self.executor.waiters.give_up()
         self.followers.stop()
         for run in self.runs:
             self.runs.remove(run)
@@ -251,7 +252,7 @@ class Core:
         """A run's timer or retry is due."""
         run = self.runs.get(number)
         if run is not None:
-            self.loader.when_loaded(run, partial(self.executor.wake, run))
+            self.loader.when_loaded(run, partial(wake, run, self.executor))
         else:
             self.loader.request_number(number)
 

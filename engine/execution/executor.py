@@ -6,7 +6,6 @@ What comes before the commit happens in memory only; what comes behind it is a f
 durable (DESIGN rules 1 and 2).
 """
 
-from asyncio import Future, get_running_loop
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, TypeAlias
@@ -15,7 +14,7 @@ import structlog
 from msgspec import Raw
 
 from durably.engine.body.context import LogLine
-from durably.engine.body.ending import conclude, timed_out
+from durably.engine.body.ending import conclude
 from durably.engine.body.instance import Beginning, Instance, Undecodable
 from durably.engine.body.replay import undecodable
 from durably.engine.declare.definitions import Step
@@ -29,6 +28,7 @@ from durably.engine.execution.live import LiveRun
 from durably.engine.execution.outbox import REACHING, Outbox, Parcel
 from durably.engine.execution.outcomes import Outcome, failure, success
 from durably.engine.execution.settings import Settings
+from durably.engine.execution.waiters import Waiters
 from durably.engine.log.grammar import Carry
 from durably.engine.log.limits import history_too_long, too_long
 from durably.engine.log.records import (
@@ -36,8 +36,6 @@ from durably.engine.log.records import (
     AttemptStarted,
     BodyFailed,
     BodyStarted,
-    CancelRequested,
-    ChildCancelRequested,
     Command,
     End,
     Input,
@@ -51,7 +49,6 @@ from durably.engine.log.records import (
     RunSucceeded,
     StepCanceled,
     StepScheduled,
-    TimerFired,
     encode_record,
 )
 from durably.engine.log.state import RunState
@@ -127,8 +124,7 @@ class Executor:
             publish=self.publish,
             perform=perform,
         )
-        self.waiters: dict[int, list[Future[End]]] = {}
-        """Who waits for a run's last record."""
+        self.waiters = Waiters()
         self.observers: list[Callable[[LiveRun, Sequence[Record]], None]] = []
         """Told of records that have just become durable: for what people watch, never for what must happen."""
 
@@ -369,9 +365,7 @@ class Executor:
 
     def finish(self, run: LiveRun, record: End) -> None:
         """A run has ended: tell who waits for it, and let it go."""
-        for waiter in self.waiters.get(run.number, ()):
-            if not waiter.done():
-                waiter.set_result(record)
+        self.waiters.tell(run.number, record)
         for attempt in run.attempts.values():  # of a run that was ended while its code went on
             self.attempts.interrupt(attempt)
         self.forget(run)
@@ -507,23 +501,11 @@ class Executor:
         if left and state.continued_to is None:
             self.append(run, self.stamp(state), (), taken=left)
 
-    # -- time and cancel
+    # -- deadlines of waits
 
-    def wake(self, run: LiveRun) -> None:
-        """Whatever of this loaded run is due."""
-        while run.state is not None and not run.state.ended and not run.blocked:
-            due = run.state.take_due(self.clock.now_us())
-            if due is None:
-                self.arm(run)
-                return
-            run.shown = None  # so that the next group sets the alarm, though what it waits for be due then too
-            self._due[due.kind](self, run, due.key)
-
-    def _timer_due(self, run: LiveRun, key: str) -> None:
-        self.activate(run, TimerFired(timer=key))
-
-    def _wait_due(self, run: LiveRun, key: str) -> None:
-        if run.unsaved:  # perhaps by the wait itself: what has come before it is known with its commit
+    def expire_when_saved(self, run: LiveRun, key: str) -> None:
+        """The deadline of a wait has come. What has come before it is known once all that the run did is durable."""
+        if run.unsaved:  # perhaps by the wait itself
             run.overdue[key] = run.unsaved
         else:
             self.expire(run, key)
@@ -536,40 +518,6 @@ class Executor:
                 del run.overdue[key]
                 self.expire(run, key)
 
-    def _body_due(self, run: LiveRun, _key: str) -> None:
-        self.start_again(run)
-
-    def _start_due(self, run: LiveRun, _key: str) -> None:
-        assert run.registered is not None
-        self.start(run, run.registered)
-
-    def _time_up(self, run: LiveRun, _key: str) -> None:
-        state = self._state(run)
-        if run.instance is not None and not run.instance.ended:
-            self.activate(run, CancelRequested(reason="timeout"))
-        else:
-            assert state.created is not None
-            self._end(run, [CancelRequested(reason="timeout")], timed_out(state.created.timeout))
-
-    def _stop(self, run: LiveRun, _key: str) -> None:
-        self._end(run, [], RunCanceled(stopped=True))
-
-    def cancel(self, run: LiveRun, taken: tuple[int, ...]) -> None:
-        """Feed a cancel to a loaded run; one without a body ends at once."""
-        state = self._state(run)
-        if state.ended:
-            return
-        if run.instance is not None and not run.instance.ended:
-            self.activate(run, CancelRequested(reason="requested"), taken=taken)
-        else:
-            self._end(run, [CancelRequested(reason="requested")], RunCanceled(), taken)
-
-    def _end(self, run: LiveRun, before: list[Record], end: End, taken: tuple[int, ...] = ()) -> None:
-        """End a run without its code, and with it its children."""
-        state = self._state(run)
-        children = [ChildCancelRequested(child=key) for key, child in state.children.items() if not child.canceled]
-        self.append(run, self.stamp(state), [*before, *children, end], taken=taken)
-
     # -- small things
 
     @staticmethod
@@ -581,26 +529,6 @@ class Executor:
         """Now, and never before the run's last record (DESIGN rule 11)."""
         return max(self.clock.now_us(), state.at_us)
 
-    def wait_for(self, number: int) -> Future[End]:
-        """A future that gets the run's last record once that is committed, until `stop_waiting_for` it."""
-        waiter: Future[End] = get_running_loop().create_future()
-        self.waiters.setdefault(number, []).append(waiter)
-        return waiter
-
-    def stop_waiting_for(self, number: int, waiter: Future[End]) -> None:
-        """Forget who waits."""
-        waiters = self.waiters[number]
-        waiters.remove(waiter)
-        if not waiters:
-            del self.waiters[number]
-
-    def stop_waiting(self) -> None:
-        """Tell everybody who waits that this engine has stopped; their runs go on with the next one."""
-        for waiters in self.waiters.values():
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(DurablyError("the engine has stopped; the run goes on with the next one"))
-
     _effects: ClassVar[dict[type[Any], Callable[[Any, LiveRun, Any], None]]] = {
         AttemptStarted: _launch,
         StepCanceled: _interrupt,
@@ -609,13 +537,4 @@ class Executor:
         RunFailed: finish,
         RunCanceled: finish,
         RunContinued: finish,
-    }
-    _due: ClassVar[dict[str, Callable[[Any, LiveRun, str], None]]] = {
-        "timer": _timer_due,
-        "wait": _wait_due,
-        "step": begin,
-        "body": _body_due,
-        "start": _start_due,
-        "timeout": _time_up,
-        "stop": _stop,
     }

@@ -168,8 +168,9 @@ class Outbox:
         append.heir = parcel.heir
 
     def _send_events(self, parcel: Parcel, record: EventSent, at_us: int) -> None:
-        prepared = [self._arrivals.prepare(decode_event(raw), at_us) for raw in _split(record.events)]
-        parcel.send(Ingest([each.arrival for each in prepared]), [each.runs for each in prepared])
+        for raw in _split(record.events):  # one by one: an id that is in use already concerns no other
+            prepared = self._arrivals.prepare(decode_event(raw), at_us)
+            parcel.send(Ingest([prepared.arrival]), [prepared.runs])
 
     def _start_child(self, parcel: Parcel, run_id: str, state: RunState, record: ChildStarted, at_us: int) -> None:
         assert state.created is not None

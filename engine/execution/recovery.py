@@ -5,6 +5,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from durably.engine.errors import ErrorInfo, WorkerLost, qualified_names
 from durably.engine.execution.admission import SUSPECT_AFTER
+from durably.engine.execution.deadlines import wake
+from durably.engine.execution.endings import cancel
 from durably.engine.execution.executor import Executor
 from durably.engine.execution.inbox import CancelItem, KnownChildItem, LookBackItem, OutcomeItem, decode_item
 from durably.engine.execution.live import LiveRun
@@ -49,7 +51,7 @@ def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_up:
     for key in list(_waiting(run)):
         _start_or_fail(run, key, executor)
     if run.is_open:
-        executor.wake(run)
+        wake(run, executor)
 
 
 def feed_inbox(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_up: LookUps) -> None:
@@ -78,7 +80,7 @@ def feed_inbox(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look
     executor.offer(run)
     for number in cancels:
         if run.is_open:
-            executor.cancel(run, (number,))
+            cancel(run, (number,), executor)
     if not run.is_open:
         executor.discard(run, [row.item for row in items])
 

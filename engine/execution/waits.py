@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from msgspec import Raw
 
+from durably.engine.execution.deadlines import wake
 from durably.engine.execution.executor import Executor
 from durably.engine.execution.inbox import awaited_by, is_had
 from durably.engine.execution.live import LiveRun
@@ -72,7 +73,7 @@ class Waits:
         """A wait's deadline has come, and nothing in the inbox was for it."""
         if run.is_open and run.state is not None and key in run.state.waits:
             self._executor.activate(run, TimerFired(timer=key))
-            self._executor.wake(run)
+            wake(run, self._executor)
 
 
 def _reached(found: _Found, state: RunState) -> tuple[str, ...]:

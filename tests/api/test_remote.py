@@ -60,8 +60,13 @@ async def test_refusals_say_what_the_server_said(api: Any) -> None:
         with pytest.raises(Refused, match="name"):
             await remote.send({"name": ""})
         await remote.start("nap", {}, "r2", test=False, wait=False)
-        with pytest.raises(NotBuilt, match="from_step"):
+        with pytest.raises(Refused, match="has no step 'x'"):
             await remote.rerun("r2", {"from_step": "x"})
+        with pytest.raises(Refused, match="has not failed: say with at= where"):
+            await remote.fork("r2", {})
+
+
+NOT_BUILT = b'{"errors":[{"detail":"a new thing is part of the contract and not built yet"}]}'
 
 
 async def test_nobody_there() -> None:
@@ -76,6 +81,11 @@ async def test_nobody_there() -> None:
     ("answer", "error", "said"),
     [
         (b"", NoAnswer, "whether it was done is not known"),
+        (
+            b"HTTP/1.1 501 Not Implemented\r\nContent-Length: %d\r\n\r\n%b" % (len(NOT_BUILT), NOT_BUILT),
+            NotBuilt,
+            "a new",
+        ),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnginx", DurablyError, "it answered 404"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", DurablyError, "does not answer as a Durably server"),
     ],

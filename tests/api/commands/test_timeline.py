@@ -248,34 +248,34 @@ def test_what_a_fork_has_taken_over_is_above_a_line() -> None:
     assert lines(rows, 80, 80)[1].endswith("taken over up to record 4, run r0")
 
 
-@pytest.mark.parametrize(
-    ("given", "row"),
-    [
-        ({"type": "step.succeeded", **A, "attempt": 0, "output": 1}, ("step", "0/a#0", "a", [])),
-        (
-            {"type": "step.failed", **A, "attempt": 0, "error": ERROR},
-            ("step", "0/a#0", "a", ["ValueError: no\nway"]),
-        ),
-        ({"type": "timer.fired", "timer": "0/timer#2"}, ("timer", "0/timer#2", "sleep", [])),
-        ({"type": "timer.fired", "timer": "0/1/signal#0"}, ("timer", "0/1/signal#0", "signal timed out", [])),
-        (
-            {"type": "event.received", "waits": ["0/event#0"], "event": {"name": "a/b"}},
-            ("wait", "0/event#0", "event a/b", []),
-        ),
-        (
-            {"type": "signal.received", "wait": "0/signal#0", "signal": "go", "data": 1, "sent_at": at(3)},
-            ("wait", "0/signal#0", "signal go", []),
-        ),
-        ({"type": "child.succeeded", "child": "0/pay#0", "output": 1}, ("child", "0/pay#0", "pay", [])),
-        ({"type": "event.sent", "send": "0/send#0", "events": [{"name": "a"}]}, ("run", "0/send#0", "sent a", [])),
-        (
-            {"type": "signal.sent", "send": "0/tell#0", "run": "r9", "signal": "go", "data": 1},
-            ("run", "0/tell#0", "signaled go", []),
-        ),
-        ({"type": "patch.marked", "patch": "p"}, ("run", "", "patch p", [])),
-        ({"type": "message.published", "message": "0/message#0", "topic": "t", "data": 1}, None),
-    ],
-)
+GIVEN: list[tuple[dict[str, Any], Any]] = [
+    ({"type": "step.succeeded", **A, "attempt": 0, "output": 1}, ("step", "0/a#0", "a", [])),
+    (
+        {"type": "step.failed", **A, "attempt": 0, "error": ERROR},
+        ("step", "0/a#0", "a", ["ValueError: no\nway"]),
+    ),
+    ({"type": "timer.fired", "timer": "0/timer#2"}, ("timer", "0/timer#2", "sleep", [])),
+    ({"type": "timer.fired", "timer": "0/1/signal#0"}, ("timer", "0/1/signal#0", "signal timed out", [])),
+    (
+        {"type": "event.received", "waits": ["0/event#0"], "event": {"name": "a/b"}},
+        ("wait", "0/event#0", "event a/b", []),
+    ),
+    (
+        {"type": "signal.received", "wait": "0/signal#0", "signal": "go", "data": 1, "sent_at": at(3)},
+        ("wait", "0/signal#0", "signal go", []),
+    ),
+    ({"type": "child.succeeded", "child": "0/pay#0", "output": 1}, ("child", "0/pay#0", "pay", [])),
+    ({"type": "event.sent", "send": "0/send#0", "events": [{"name": "a"}]}, ("run", "0/send#0", "sent a", [])),
+    (
+        {"type": "signal.sent", "send": "0/tell#0", "run": "r9", "signal": "go", "data": 1},
+        ("run", "0/tell#0", "signaled go", []),
+    ),
+    ({"type": "patch.marked", "patch": "p"}, ("run", "", "patch p", [])),
+    ({"type": "message.published", "message": "0/message#0", "topic": "t", "data": 1}, None),
+]
+
+
+@pytest.mark.parametrize(("given", "row"), GIVEN)
 def test_what_a_run_was_given(given: dict[str, Any], row: Any) -> None:
     created = {"origin": "r0", "resumed": {"step": "0/b#0", "started_at": at(0), "seed": 1}}
     first, queued, *rows = timeline(

@@ -128,7 +128,7 @@ async def test_what_old_code_did_before_its_body_failed_has_not_to_fit_the_new()
         await engine.clock.advance(0)
         failed = await run.history()
         assert failed.types()[-1] == "body.failed"
-        engine.workflows = [right]
+        engine.workflows = (right,)
         await engine.restart()
         assert await run.result() == 2, "what came of the step is carried over"
         history = await run.history()

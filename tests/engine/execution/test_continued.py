@@ -17,14 +17,14 @@ async def subscription(month: int = 0) -> str:
     if month == 3:
         return "never stopped"
     await asyncio.sleep(1)
-    continue_as_new(month + 1)
+    return continue_as_new(month + 1)
 
 
 @workflow
 async def ticks(seen: int = 0) -> int:
     if await wait_for_event("tick", timeout=100) is None:
         return seen
-    continue_as_new(seen + 1)
+    return continue_as_new(seen + 1)
 
 
 @pytest.mark.parametrize("max_parked", [0, 100])

@@ -21,6 +21,7 @@ from durably import (
     step,
     workflow,
 )
+from durably.engine.execution.endings import cancel
 from durably.store import MemoryStore, Operation
 from durably.store.protocol import Done
 from durably.testing import TestEngine
@@ -277,7 +278,7 @@ async def test_a_cancel_at_the_moment_the_body_fails_is_no_error_of_the_body() -
         assert live is not None
         assert live.instance is not None
         assert live.instance.ended
-        engine.core.executor.cancel(live, ())
+        cancel(live, (), engine.core.executor)
         store.let_go()
         await jumping
         with pytest.raises(RunCanceled):

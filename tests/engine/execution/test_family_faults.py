@@ -151,6 +151,7 @@ async def commits_of(max_parked: int) -> int:
     store = FaultyStore(0, happened=True, dies=False)
     async with engine_on(store, max_parked) as engine:
         await check(engine, await engine.start(family, run_id="run"), "untouched")
+    assert store.commits > 15
     return store.commits
 
 
