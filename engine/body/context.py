@@ -151,7 +151,7 @@ class _BodyLogger(_RunLogger):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         if not self._instance.replaying and self.isEnabledFor(level):
             message, options = self.process(msg, kwargs)
-            self._instance.lines.append(LogLine(level, message, args, dict(options)))
+            self._instance.lines = [*self._instance.lines, LogLine(level, message, args, dict(options))]
 
 
 class BodyContext(Context):

@@ -118,6 +118,10 @@ class Beginning:
         return fields
 
 
+_NONE: dict[str, Any] = {}
+"""What most bodies have of children and patches: 64 bytes each, so it is shared, and never put into."""
+
+
 async def _raise(error: Exception) -> NoReturn:
     raise error
 
@@ -162,18 +166,18 @@ class Instance:
         self.seq = 0
         """The record that is being fed: as much of its history as a body may know about."""
         self.replaying = replaying
-        self.lines: list[LogLine] = []
+        self.lines: Sequence[LogLine] = ()
         """What the body logged in this activation: shown after the commit, never on replay (DESIGN rule 1)."""
-        self.notes: list[Published] = []
+        self.notes: Sequence[Published] = ()
         """What it published in this activation; never on replay."""
         self.patches: frozenset[str] = carry.patches
         """Patches that its history has marked: what `patched` says on replay."""
         self.cancel_requested = False
         self.timed_out = False
         """Whether the cancel that it got was its own time limit."""
-        self._children: dict[str, None] = dict.fromkeys(carry.children)
+        self._children: dict[str, None] = dict.fromkeys(carry.children) if carry.children else _NONE
         """Keys of children that have not ended, in the order of their start: a cancel reaches them all."""
-        self._went: dict[str, bool] = {}
+        self._went: dict[str, bool] = _NONE
         """Which way it went at each patch."""
         self._random: random.Random | None = None
         self._spun: Spin | None = None
@@ -409,14 +413,14 @@ class Instance:
         failed = self.carry.failed
         return None if failed is None else StepError(self.runnable.name, failed.error, failed.attempt + 1)
 
-    def take_notes(self) -> list[Published]:
+    def take_notes(self) -> Sequence[Published]:
         """What was published since the last call."""
-        notes, self.notes = self.notes, []
+        notes, self.notes = self.notes, ()
         return notes
 
-    def take_lines(self) -> list[LogLine]:
+    def take_lines(self) -> Sequence[LogLine]:
         """What was logged since the last call."""
-        lines, self.lines = self.lines, []
+        lines, self.lines = self.lines, ()
         return lines
 
     def evict(self) -> None:
@@ -447,6 +451,7 @@ class Instance:
             )
         call = ChildCall(workflow, workflow.signature.bind_input(args, kwargs), line)
         future = self.loop.call(workflow.name, call)
+        self._children = self._children or {}
         self._children[future.key] = None
         return future
 
@@ -461,10 +466,8 @@ class Instance:
     def send(self, events: tuple[Event[Any], ...]) -> list[str]:
         """Send events once, whatever the number of replays: their ids."""
         key = self._key("send")
-        now = from_us(self.loop.now_us)
         complete = [
-            replace(event, id=event.id or self.made_id(event_key(key, index)), ts=event.ts or now)
-            for index, event in enumerate(events)
+            replace(event, id=event.id or self.made_id(event_key(key, index))) for index, event in enumerate(events)
         ]
         if complete and key not in self.carry.said:
             raw = b"[" + b",".join(map(event_content, complete)) + b"]"
@@ -482,7 +485,7 @@ class Instance:
         key = self._key("message")
         raw = encode(data)
         if not self.replaying and key not in self.carry.said:
-            self.notes.append(Published(message=key, topic=topic, data=Raw(raw)))
+            self.notes = [*self.notes, Published(message=key, topic=topic, data=Raw(raw))]
 
     def _key(self, kind: str) -> str:
         if self.loop.evicted:
@@ -493,7 +496,8 @@ class Instance:
         """Whether the body goes the new way: it does where it comes to it first, and on each replay of that."""
         went = self._went.get(patch)
         if went is None:
-            went = self._went[patch] = patch in self.patches or not self.replaying
+            went = patch in self.patches or not self.replaying
+            self._went = {**self._went, patch: went}
             if went:
                 self.mark_patch(patch)
         return went

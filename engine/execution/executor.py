@@ -274,7 +274,7 @@ class Executor:
             taken = (*taken, *run.kept, *run.lookups)  # nobody will want it
             run.kept.clear()
         if taken:
-            run.taken.update(taken)
+            run.taken.update(dict.fromkeys(taken))
         shown = (state.status, state.phase, state.earliest_us())
         change = None
         if shown != run.shown:

@@ -94,7 +94,7 @@ async def rerun_from(core: Core, created: RunCreated, entries: Sequence[Entry], 
 
 async def _driven_on(
     core: Core, registered: Registered, run_id: str, prefix: Prefix, now_us: int
-) -> tuple[list[Entry], list[LogLine]]:
+) -> tuple[list[Entry], Sequence[LogLine]]:
     """The log of a fork: the prefix, what the code does then, and what it does with outcomes given to it.
 
     Steps that it calls are written down as scheduled, whenever that was: they start once the fork is durable.

@@ -82,7 +82,7 @@ class LiveRun:
         """Whether code and history do not fit: nothing starts, and outcomes go to the inbox (DESIGN rule 13)."""
         self.kept: dict[int, Kept] = {}
         """What lies in its inbox, by item, and may be for it."""
-        self.taken: set[int] = set()
+        self.taken: dict[int, None] = {}
         """Inbox items that were taken since it was loaded: a read that began before may bring them once more."""
         self.lookups: dict[int, Future[None]] = {}
         """What is being found out from the store for it, by the inbox item that asks so."""

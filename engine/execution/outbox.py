@@ -240,9 +240,7 @@ class Outbox:
                 case Existing():
                     woken.add(number)  # it is told so
                 case Conflict():
-                    log.error(
-                        "events.conflict", run=number, reason="an id among them was sent before, with other content"
-                    )
+                    log.error("event.conflict", run=number, reason="its id was sent before, with other content")
                 case _:
                     pass
         if woken:

@@ -329,7 +329,7 @@ class EventSent(_Base, tag="event.sent"):
 
     send: str
     events: Raw
-    """Complete, with ids that derive from the run and the key."""
+    """With ids that derive from the run and the key; `ts` is the record's time where none is given."""
     digest: str = ""
 
 

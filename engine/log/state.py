@@ -64,6 +64,8 @@ STOP_US: Final = 10 * SECOND_US
 """How long a run may go on after a second request to cancel it (CONTRACT section 7)."""
 
 Wait: TypeAlias = EventAwaited | SignalAwaited
+_NONE: Final[dict[str, Any]] = {}
+"""What most runs have of waits, children and events: 64 bytes each, so it is shared, and never put into."""
 
 
 class StepState(msgspec.Struct, gc=False):
@@ -159,9 +161,9 @@ class RunState:
         self.blocked: RunBlocked | None = None
         self.steps: dict[str, StepState] = {}
         self.timers: dict[str, int] = {}
-        self.waits: dict[str, Wait] = {}
-        self.children: dict[str, ChildState] = {}
-        self.events: dict[str, None] = {}
+        self.waits: dict[str, Wait] = _NONE
+        self.children: dict[str, ChildState] = _NONE
+        self.events: dict[str, None] = _NONE
         """Ids of the events it has had, in order; the one that triggered it is in `created`."""
         self.scheduled = self.running = self.retrying = 0
         self._due: list[tuple[int, int, str, str]] = []
@@ -279,7 +281,7 @@ class RunState:
             self.created_us = to_us(record.copied.made_at)
             self.copied = record.copied.upto
         if record.continued is not None:
-            self.events.update(dict.fromkeys(record.continued.had))
+            self.events = dict.fromkeys(record.continued.had)
         if record.due_at is not None:
             self.start_us = due_us = to_us(record.due_at)
             self._wait(due_us, "start", RUN)
@@ -358,19 +360,25 @@ class RunState:
             del self.waits[record.timer]  # its deadline
 
     def _wait_set(self, record: Wait, _at_us: int) -> None:
+        self.waits = self.waits or {}
         self.waits[record.wait] = record
         if record.until is not None:
             self._wait(to_us(record.until), "wait", record.wait)
 
     def _event_received(self, record: EventReceived, _at_us: int) -> None:
-        self.events[event_id(record.event)] = None
+        self._have(record.event)
         for key in record.waits:
             del self.waits[key]
+
+    def _have(self, event: msgspec.Raw) -> None:
+        self.events = self.events or {}
+        self.events[event_id(event)] = None
 
     def _wait_gone(self, record: SignalReceived | WaitCanceled, _at_us: int) -> None:
         del self.waits[record.wait]
 
     def _child_started(self, record: ChildStarted, _at_us: int) -> None:
+        self.children = self.children or {}
         self.children[record.child] = ChildState(record.run, record.workflow)
 
     def _child_ended(self, record: ChildSucceeded | ChildFailed | ChildCanceled, _at_us: int) -> None:
@@ -402,7 +410,7 @@ class RunState:
 
     def _given(self, record: OutcomeGiven, _at_us: int) -> None:
         if isinstance(record.record, EventReceived):
-            self.events[event_id(record.record.event)] = None
+            self._have(record.record.event)
 
     def _nothing(self, record: EventSent | SignalSent | PatchMarked | Published, at_us: int) -> None:
         """A record that changes nothing but the run's length."""

@@ -5,6 +5,7 @@ kill between that commit and the next.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, note
@@ -17,7 +18,14 @@ from tests.properties.strategies import certain_programs, programs
 
 pytestmark = pytest.mark.anyio
 
+MOST_KILLS = 50
 DOWNTIMES = st.sampled_from([0.0, 0.0, 3.5, 3600.0])
+
+
+def sampled(untouched: Finished) -> Iterator[tuple[int, Snapshot]]:
+    """The commits to be killed at, with their numbers: all of them; of long runs, an even sample."""
+    snapshots = list(enumerate(untouched.snapshots))
+    return iter(snapshots[:: 1 + len(snapshots) // MOST_KILLS])
 
 
 def ran_too_often(before: Evidence, resumed: Finished) -> set[str]:
@@ -46,7 +54,7 @@ async def killed(program: Program, snapshot: Snapshot, before: Evidence, down_fo
 async def test_a_kill_at_any_commit_leaves_what_was_durable(program: Program, down_for: float) -> None:
     note(program.to_json())
     untouched = await carry_out(program, max_parked=10_000)
-    for number, snapshot in enumerate(untouched.snapshots):
+    for number, snapshot in sampled(untouched):
         before = Evidence(snapshot.store)
         resumed = await killed(program, snapshot, before, down_for, 10_000 * (number % 2))
         if not (before.at_work(snapshot.at_us) or down_for):
@@ -59,6 +67,6 @@ async def test_a_kill_at_any_commit_changes_no_outcome_where_nothing_races(progr
     note(program.to_json())
     assert program.is_certain
     untouched = await carry_out(program, max_parked=0)
-    for number, snapshot in enumerate(untouched.snapshots):
+    for number, snapshot in sampled(untouched):
         resumed = await killed(program, snapshot, Evidence(snapshot.store), down_for, 10_000 * (number % 2))
         assert resumed.outcome == untouched.outcome, f"killed at commit {number}"

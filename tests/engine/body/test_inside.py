@@ -1,7 +1,7 @@
 """What a workflow's code may call: deterministic time, randomness and ids, and what is not built yet."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 import durably
-from durably import DurablyError, NotBuilt, RunFailed, current, step, workflow
+from durably import DurablyError, RunFailed, current, step, workflow
 from durably.testing import TestEngine
 
 pytestmark = pytest.mark.anyio
@@ -130,36 +130,3 @@ async def test_sleep_in_a_step_is_asyncio_sleep() -> None:
 
 @workflow
 async def child() -> None: ...
-
-
-NOTHING: list[Awaitable[str]] = []
-NOT_BUILT: list[tuple[str, Callable[[], Any]]] = [
-    ("wait_for_event", lambda: durably.wait_for_event("x")),
-    ("wait_for_signal", lambda: durably.wait_for_signal("x", type=str)),
-    ("send_event", lambda: durably.send_event(durably.Event("x"))),
-    ("start_child", lambda: durably.start_child(child)),
-    ("signal_run", lambda: durably.signal_run("r", "x")),
-    ("publish", lambda: durably.publish(1)),
-    ("patched", lambda: durably.patched("x")),
-    ("deprecate_patch", lambda: durably.deprecate_patch("x")),
-    ("continue_as_new", durably.continue_as_new),
-    ("as_completed", lambda: durably.as_completed(NOTHING)),
-]
-
-
-@pytest.mark.parametrize(("name", "call"), NOT_BUILT, ids=[name for name, _ in NOT_BUILT])
-async def test_what_is_not_built_yet_says_so_and_is_not_retried(name: str, call: Callable[[], Any]) -> None:
-    @workflow
-    async def asks() -> None:
-        result = call()
-        if asyncio.iscoroutine(result):
-            await result
-
-    async with TestEngine(workflows=[asks]) as engine:
-        run = await engine.start(asks)
-        with pytest.raises(
-            RunFailed, match=rf"{name}\(\) is part of Durably's contract and is not built yet"
-        ) as failed:
-            await run.result()
-        assert failed.value.error.type == f"durably.{NotBuilt.__name__}"
-        assert "body.failed" not in (await run.history()).types()

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ from durably import (
     wait_for_signal,
     workflow,
 )
-from durably.store import MemoryStore, Operation, UnknownOutcome
+from durably.engine.execution import journal
+from durably.store import Committer, MemoryStore, Operation, UnknownOutcome
 from durably.store.protocol import Done
 from durably.testing import TestEngine
 
@@ -141,6 +143,12 @@ class FaultyStore(MemoryStore):
 def _nobody(_: object) -> None: ...
 
 
+@pytest.fixture(autouse=True, params=[1, 256], ids=["alone", "batched"])
+def cap_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each operation in a commit of its own, or all that come together in one."""
+    monkeypatch.setattr(journal, "Committer", partial(Committer, cap_rows=request.param))
+
+
 def engine_on(store: MemoryStore, max_parked: int) -> TestEngine:
     engine = TestEngine(workflows=ALL, max_parked=max_parked)
     engine.use_store(store)
@@ -151,7 +159,7 @@ async def commits_of(max_parked: int) -> int:
     store = FaultyStore(0, happened=True, dies=False)
     async with engine_on(store, max_parked) as engine:
         await check(engine, await engine.start(family, run_id="run"), "untouched")
-    assert store.commits > 15
+    assert store.commits > 12
     return store.commits
 
 

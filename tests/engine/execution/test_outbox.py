@@ -91,10 +91,11 @@ async def test_events_are_sent_once_with_stable_ids(running: Running, restart: b
         assert (await run.history()).types().count("event.sent") == 2
 
 
-async def test_an_event_that_is_known_does_not_keep_the_others_back(running: Running) -> None:
+@pytest.mark.parametrize("content", [1, 9], ids=["same", "another"])
+async def test_an_event_whose_id_is_known_does_not_keep_the_others_back(running: Running, content: int) -> None:
     @workflow
     async def sends_both() -> None:
-        await send_event(Event("made", {"n": 1}, id="known"), Event("made", {"n": 2}, id="new"))
+        await send_event(Event("made", {"n": content}, id="known"), Event("made", {"n": 2}, id="new"))
 
     async with running(sends_both, receives) as engine:
         await engine.send(Event("made", {"n": 1}, id="known"))

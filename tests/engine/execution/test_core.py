@@ -1,0 +1,161 @@
+"""Inboxes that are looked into while other things go on, and what an engine finds when it starts."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest
+
+from durably import Event, Run, start_child, wait_for_event, wait_for_signal, workflow
+from durably.store import InboxRow, MemoryStore
+from durably.testing import TestEngine
+
+pytestmark = pytest.mark.anyio
+
+Running = Callable[..., AbstractAsyncContextManager[TestEngine]]
+
+
+class GatedStore(MemoryStore):
+    """What one read of inboxes found is handed over only when it is let: it may be old by then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate: asyncio.Event | None = None
+        self.reads = 0
+
+    async def inbox(self, runs: Sequence[int]) -> list[InboxRow]:
+        found = await super().inbox(runs)
+        self.reads += 1
+        gate, self.gate = self.gate, None
+        if gate is not None:
+            await gate.wait()
+        return found
+
+
+@workflow
+async def collects(number: int) -> list[Any]:
+    signals = [await wait_for_signal("ok", timeout=60) for _ in range(number)]
+    return [signal and signal.data for signal in signals]
+
+
+async def turns(number: int = 50) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def test_what_comes_while_the_inbox_is_read_is_neither_missed_nor_taken_twice(max_parked: int) -> None:
+    """Evicted, the run is being loaded then; kept, another look is faster than the first."""
+    store, engine = GatedStore(), TestEngine(workflows=[collects], max_parked=max_parked)
+    engine.use_store(store)
+    async with engine:
+        run = await engine.start(collects, 4)
+        await engine.quiesce()
+        store.gate = gate = asyncio.Event()
+        first = asyncio.ensure_future(run.signal("ok", 1))
+        await turns()
+        second = asyncio.ensure_future(run.signal("ok", 2))
+        await turns()
+        gate.set()
+        await asyncio.gather(first, second)
+        assert await run.result() == [1, 2, None, None]
+        await engine.replay_finished()
+
+
+async def test_a_run_that_ends_while_its_inbox_is_read(max_parked: int) -> None:
+    store, engine = GatedStore(), TestEngine(workflows=[collects], max_parked=max_parked)
+    engine.use_store(store)
+    async with engine:
+        run = await engine.start(collects, 1)
+        await engine.quiesce()
+        await run.signal("other", 0)
+        await engine.quiesce()
+        store.gate = gate = asyncio.Event()
+        late = asyncio.ensure_future(run.signal("other", 1))
+        await turns()
+        ending = asyncio.ensure_future(run.signal("ok", 2))
+        await turns()
+        gate.set()
+        await asyncio.gather(late, ending, return_exceptions=True)
+        assert await run.result() == [2]
+        await engine.quiesce()
+        assert await store.inbox_runs() == []
+
+
+async def test_an_engine_that_starts_clears_the_inboxes_of_ended_runs(max_parked: int) -> None:
+    store, engine = MemoryStore(), TestEngine(workflows=[collects], max_parked=max_parked)
+    engine.use_store(store)
+    async with engine:
+        run = await engine.start(collects, 0)
+        await run.result()
+        store._put_item(InboxRow(1, 5, b'{"type":"signal","name":"ok","data":1,"sent_us":5}'))
+        await engine.restart()
+        await engine.quiesce()
+        assert await store.inbox_runs() == []
+
+
+async def test_a_run_that_waits_without_end_is_not_loaded_before_something_comes(running: Running) -> None:
+    @workflow
+    async def waits() -> Any:
+        event = await wait_for_event("made")
+        return event and event.data["n"]
+
+    async with running(waits) as engine:
+        run = await engine.start(waits)
+        await engine.quiesce()
+        await engine.restart()
+        await engine.quiesce()
+        assert len(engine.core.runs) == 0
+        await engine.send(Event("made", {"n": 1}))
+        assert await run.result() == 1
+
+
+async def test_a_deadline_is_known_to_the_store_until_it_has_had_its_effect(max_parked: int) -> None:
+    """The engine dies between the moment a deadline comes and the commit that says so, with another one between."""
+
+    @workflow
+    async def two() -> list[Any]:
+        both = await asyncio.gather(wait_for_signal("ok", timeout=60), wait_for_signal("other"))
+        return [signal and signal.data for signal in both]
+
+    store, engine = GatedStore(), TestEngine(workflows=[two], max_parked=max_parked, auto=False)
+    engine.use_store(store)
+    async with engine:
+        run = await engine.start(two)
+        await engine.quiesce()
+        store.gate = gate = asyncio.Event()
+        advancing = asyncio.ensure_future(engine.clock.advance(60))
+        await turns()
+        telling = asyncio.ensure_future(run.signal("other", 1))
+        await turns()
+        gate.set()
+        await asyncio.gather(advancing, telling)
+        row = await store.run(run.id)
+        assert row is not None
+        assert await run.result() == [None, 1]
+
+
+@pytest.mark.parametrize("delay", [0, 100])
+async def test_a_delayed_child_does_not_stay_in_memory(running: Running, delay: int) -> None:
+    @workflow
+    async def parent() -> str:
+        return (await start_child(collects.options(delay=delay), 0)).id
+
+    async with running(parent, collects) as engine:
+        run: Run[str] = await engine.start(parent)
+        child = await engine.get_run(await run.result())
+        if engine.settings.max_parked == 0:
+            await engine.quiesce()
+            assert len(engine.core.runs) == 0
+        assert await child.result() == []
+
+
+async def test_what_waits_for_a_run_keeps_no_engine_from_stopping(max_parked: int) -> None:
+    @workflow
+    async def waits() -> None:
+        await asyncio.gather(wait_for_event("made", timeout=5), wait_for_signal("ok"), start_child(collects, 1))
+
+    async with TestEngine(workflows=[waits, collects], max_parked=max_parked) as engine:
+        await engine.start(waits)
+        await engine.quiesce()
+        await engine.send(Event("made"))
