@@ -25,7 +25,7 @@ from durably.engine.execution.attempt import Attempt, Attempts, Ended, Perform
 from durably.engine.execution.inbox import claim
 from durably.engine.execution.journal import Journal
 from durably.engine.execution.live import LiveRun
-from durably.engine.execution.outbox import REACHING, Outbox, Parcel
+from durably.engine.execution.outbox import REACHING, Outbox, Parcel, reaches_out
 from durably.engine.execution.outcomes import Outcome, failure, success
 from durably.engine.execution.settings import Settings
 from durably.engine.execution.waiters import Waiters
@@ -263,7 +263,7 @@ class Executor:
         rows: list[LogRow] = []
         parcel: Parcel | None = None
         for record in records:
-            if type(record) in REACHING:
+            if type(record) in REACHING and reaches_out(record, state):
                 parcel = parcel or Parcel()
                 self.outbox.pack(parcel, run.id, state, record, at_us)
             state.apply(record, at_us)

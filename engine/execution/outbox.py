@@ -67,7 +67,7 @@ from durably.store import (
 )
 from durably.store.runtime import SECOND_US
 
-__all__ = ["REACHING", "Outbox", "Parcel", "child_outcome", "wait_row"]
+__all__ = ["REACHING", "Outbox", "Parcel", "child_outcome", "reaches_out", "wait_row"]
 
 log = structlog.get_logger("durably")
 
@@ -89,6 +89,14 @@ REACHING = frozenset(
     }
 )
 """Records that may have to do with others than their own run."""
+_ENDING = frozenset({TimerFired, BodyFailed, RunSucceeded, RunFailed, RunCanceled})
+
+
+def reaches_out(record: Record, state: RunState) -> bool:
+    """Whether one of `REACHING` does have to do with others. Most timers and ends of runs do not."""
+    if type(record) not in _ENDING or state.waits:
+        return True
+    return state.created is not None and state.created.parent is not None
 
 
 Created: TypeAlias = Sequence[tuple[RunRow, RunCreated]]

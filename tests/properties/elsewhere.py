@@ -18,15 +18,15 @@ SEEDS = ("0", "4711")
 """Hash seeds of other processes; the test's own is another one, or was drawn."""
 
 
-def record(programs: Sequence[str]) -> list[str]:
-    """Carry out programs and give their histories."""
-    from tests.properties.laboratory import RUN, carry_out  # noqa: PLC0415 - not needed by who starts the process
+def record(programs: Sequence[str]) -> list[dict[str, str]]:
+    """Carry out programs and give the histories of each by run id."""
+    from tests.properties.laboratory import carry_out  # noqa: PLC0415 - not needed by who starts the process
     from tests.properties.programs import Program  # noqa: PLC0415
 
-    async def carry_out_all() -> list[str]:
-        return [(await carry_out(Program.from_json(text), max_parked=0)).history.to_json() for text in programs]
+    async def histories(text: str) -> dict[str, str]:
+        return (await carry_out(Program.from_json(text), max_parked=0)).exported()
 
-    return asyncio.run(carry_out_all())
+    return [asyncio.run(histories(text)) for text in programs]
 
 
 def replay(histories: Sequence[str]) -> list[str | None]:

@@ -68,6 +68,10 @@ class Evidence:
             case _:
                 return last.type
 
+    def exported(self) -> dict[str, str]:
+        """The histories as `durably export` writes them, by run id."""
+        return {run_id: history.to_json() for run_id, history in self.histories.items()}
+
     def check(self) -> None:
         """What holds of every store at rest: histories replay, and lists show what logs add up to."""
         replayer = Replayer(WORKFLOWS)
