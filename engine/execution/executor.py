@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 import structlog
-from msgspec import Raw
 
 from durably.engine.body.context import LogLine
 from durably.engine.body.ending import conclude
@@ -19,14 +18,15 @@ from durably.engine.body.instance import Beginning, Instance, Undecodable
 from durably.engine.body.replay import undecodable
 from durably.engine.declare.definitions import Step
 from durably.engine.declare.registry import Registered
-from durably.engine.errors import DurablyError, NonRetriableError, RunConflict, StepError
+from durably.engine.errors import DurablyError, RunConflict, StepError
 from durably.engine.execution.admission import Admission
 from durably.engine.execution.attempt import Attempt, Attempts, Ended, Perform
 from durably.engine.execution.inbox import claim
 from durably.engine.execution.journal import Journal
 from durably.engine.execution.live import LiveRun
+from durably.engine.execution.messages import publish
 from durably.engine.execution.outbox import REACHING, Outbox, Parcel, reaches_out
-from durably.engine.execution.outcomes import Outcome, failure, success
+from durably.engine.execution.outcomes import Outcome, outcome_of
 from durably.engine.execution.settings import Settings
 from durably.engine.execution.waiters import Waiters
 from durably.engine.log.grammar import Carry
@@ -39,7 +39,6 @@ from durably.engine.log.records import (
     Command,
     End,
     Input,
-    Published,
     Record,
     RunCanceled,
     RunContinued,
@@ -54,7 +53,6 @@ from durably.engine.log.records import (
 from durably.engine.log.state import RunState
 from durably.engine.log.versions import ANYIO, ENGINE, PYTHON
 from durably.engine.loop.budget import CpuBudget
-from durably.engine.retries.failures import unreadable_retry_after
 from durably.engine.retries.retry import RetryPolicy
 from durably.store import Append, LogRow, Result, RunRow, Written
 from durably.store.runtime import SECOND_US, Clock, Randomness
@@ -121,7 +119,7 @@ class Executor:
             max_threads=settings.max_threads,
             resources=resources,
             ended=watched(self.attempt_ended),
-            publish=self.publish,
+            publish=partial(publish, self),
             perform=perform,
         )
         self.waiters = Waiters()
@@ -376,26 +374,6 @@ class Executor:
         assert run.registered is not None
         return run.registered.step_policy(step)
 
-    async def publish(self, attempt: Attempt, topic: str, data: Raw) -> None:
-        """Put a message of a running attempt into the log: a note, in its place among the attempt's others.
-
-        It does not wait for the commit, only for room in the queue: who publishes much is slowed down to what the
-        store takes.
-        """
-        note = Published(message=f"{attempt.key}/message#{attempt.messages}", topic=topic, data=data)
-        attempt.messages += 1
-        await self.journal.committer.wait_for_room()
-        self.when_loaded(attempt.run, partial(self._say, attempt, note))
-
-    def _say(self, attempt: Attempt, note: Published) -> None:
-        run, state = attempt.run, attempt.run.state
-        if state is None or run.blocked or attempt.interrupted or attempt.key not in state.steps:
-            return  # nobody wants to hear of this attempt any more
-        if too_long(state.seq + 1, run.size):
-            log.warning("message.dropped", run_id=run.id, reason="the run's history is full")
-            return
-        self.append(run, self.stamp(state), [note])
-
     def attempt_ended(self, attempt: Attempt, value: Any, error: BaseException | None) -> None:
         """A body has come to its end: put its outcome in the log and drive the workflow on."""
         run, key = attempt.run, attempt.key
@@ -404,27 +382,14 @@ class Executor:
             self._unwound(run, key)
             return
         run.attempts.pop(key, None)
-        run.outcomes[key] = Outcome(key, attempt.number, attempt.start, self._records(attempt, value, error))
+        records = outcome_of(attempt, value, error, self.clock.now_us(), self.randomness.uniform)
+        run.outcomes[key] = Outcome(key, attempt.number, attempt.start, records)
         if run.blocked:
             self.shelve(run)
         elif run.state is not None and not run.todo and not run.loading:
             self.deliver(run, key)
         else:
             self.when_loaded(run, partial(self.deliver, run, key))
-
-    def _records(self, attempt: Attempt, value: Any, error: BaseException | None) -> Any:
-        name = attempt.call.step.name
-        if error is None:
-            try:
-                return (success(attempt.call, attempt.key, attempt.number, value),)
-            except NonRetriableError as unkept:
-                error = unkept
-        unread = unreadable_retry_after(error, self.clock.now_us())
-        if unread is not None:
-            log.warning("retry_after.unreadable", run_id=attempt.run.id, step=name, retry_after=unread)
-        policy = attempt.policy.with_retries(0) if attempt.beginning.created.test else attempt.policy
-        now_us, draw = self.clock.now_us(), self.randomness.uniform
-        return failure(attempt.key, name, attempt.number, error, policy=policy, now_us=now_us, draw=draw)
 
     def deliver(self, run: LiveRun, key: str) -> None:
         """Feed the outcome of an attempt, unless the step is no longer waiting for it."""

@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import structlog
 from msgspec import Raw, Struct
 
 from durably.engine.body.calls import StepCall
+from durably.engine.errors import NonRetriableError
 from durably.engine.log.records import AttemptFailed, StepFailed, StepSucceeded, from_us
-from durably.engine.retries.failures import describe, judge
+from durably.engine.retries.failures import describe, judge, unreadable_retry_after
 from durably.engine.retries.retry import GiveUp, RetryPolicy
 from durably.engine.values.codec import Unencodable, encode_result
 from durably.store.runtime import SECOND_US
 
-__all__ = ["Outcome", "failure", "success"]
+if TYPE_CHECKING:
+    from durably.engine.execution.attempt import Attempt
+
+__all__ = ["Outcome", "failure", "outcome_of", "success"]
+
+log = structlog.get_logger("durably")
 
 
 class Outcome(Struct, frozen=True):
@@ -25,6 +32,23 @@ class Outcome(Struct, frozen=True):
     records: tuple[AttemptFailed | StepSucceeded | StepFailed, ...]
     taken: tuple[int, ...] = ()
     """The inbox item it was kept in while the run was blocked."""
+
+
+def outcome_of(
+    attempt: "Attempt", value: Any, error: BaseException | None, now_us: int, draw: Callable[[float], float]
+) -> tuple[AttemptFailed | StepSucceeded | StepFailed, ...]:
+    """The records of an attempt that has come to its end: with a value, or with what it raised."""
+    name = attempt.call.step.name
+    if error is None:
+        try:
+            return (success(attempt.call, attempt.key, attempt.number, value),)
+        except NonRetriableError as unkept:
+            error = unkept
+    unread = unreadable_retry_after(error, now_us)
+    if unread is not None:
+        log.warning("retry_after.unreadable", run_id=attempt.run.id, step=name, retry_after=unread)
+    policy = attempt.policy.with_retries(0) if attempt.beginning.created.test else attempt.policy
+    return failure(attempt.key, name, attempt.number, error, policy=policy, now_us=now_us, draw=draw)
 
 
 def success(call: StepCall, step: str, attempt: int, value: Any) -> StepSucceeded:

@@ -3,10 +3,10 @@
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from durably import Event, History, Run, RunConflict, current
 from durably.engine.log.records import from_us
@@ -17,6 +17,7 @@ from durably.store import Change, Ingest, LogRow, MemoryStore, Operation, Put, R
 from durably.store.runtime import SECOND_US, Clock, Randomness
 from tests.properties.machine import STEPS
 from tests.properties.programs import WORKFLOWS, Message, Program, perform
+from tests.properties.values import changed
 
 __all__ = ["RUN", "Evidence", "Finished", "Snapshot", "carry_out", "go_on", "without_addresses"]
 
@@ -37,7 +38,7 @@ class Evidence:
         rows = store.run_rows()
         self.histories = {row.id: History.of(row, store.log_of(row)) for row in rows}
         self.records: dict[str, list[Any]] = {
-            run_id: [without_addresses(record.to_dict()) for record in history]
+            run_id: without_addresses([record.to_dict() for record in history])
             for run_id, history in self.histories.items()
         }
         """All records with everything in them."""
@@ -86,17 +87,10 @@ class Evidence:
 _SCOPE = re.compile(r"(?<=cancel scope )[0-9a-f]+")
 
 
-def without_addresses(value: Any) -> Any:
-    """The value without what anyio writes into the text of its cancels: where in memory a scope is."""
-    match value:
-        case str():
-            return _SCOPE.sub("…", value)
-        case dict():
-            return {key: without_addresses(each) for key, each in value.items()}
-        case list():
-            return [without_addresses(each) for each in value]
-        case _:
-            return value
+def without_addresses(value: Any, *, without: Collection[str] = ()) -> Any:
+    """The value without what anyio writes into the text of its cancels, where in memory a scope is; and without fields
+    of those names."""
+    return changed(value, lambda each: _SCOPE.sub("…", each) if isinstance(each, str) else each, without=without)
 
 
 # -- a store that remembers
@@ -144,13 +138,9 @@ class PhotographedStore(MemoryStore):
 
 def _copied(value: Any) -> Any:
     """A copy of containers; what they hold in the end is never changed."""
-    match value:
-        case dict():
-            return {key: _copied(each) for key, each in value.items()}
-        case list() | set():
-            return value.copy()
-        case _:
-            return value
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in cast("dict[Any, Any]", value).items()}
+    return cast("list[Any] | set[Any]", value).copy() if isinstance(value, list | set) else value
 
 
 # -- an engine that counts

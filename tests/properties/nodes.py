@@ -7,7 +7,8 @@ that its code does is a function of the outcomes it sees; that is what makes it 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from typing import Any, Literal, TypeAlias
+from itertools import chain
+from typing import Any, Literal, TypeAlias, cast
 
 import anyio
 from msgspec import Struct
@@ -40,11 +41,11 @@ class Node(Struct, frozen=True, tag=True, tag_field="do", omit_defaults=True, re
     @property
     def children(self) -> "tuple[Node, ...]":
         """The parts it is made of."""
-        found: list[Node] = []
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            found += [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, Node)]
-        return tuple(found)
+        fields = [getattr(self, name) for name in self.__struct_fields__]
+        parts = chain.from_iterable(
+            cast("tuple[Any, ...]", each) if isinstance(each, tuple) else (each,) for each in fields
+        )
+        return tuple(part for part in parts if isinstance(part, Node))
 
     @property
     def races(self) -> bool:
@@ -65,7 +66,7 @@ class Node(Struct, frozen=True, tag=True, tag_field="do", omit_defaults=True, re
 # -- leaves
 
 
-class Do(Node):
+class Do(Node, frozen=True):
     """Call a step that takes so many seconds and fails so many times."""
 
     name: str = ""
@@ -94,7 +95,7 @@ class Do(Node):
         )
 
 
-class Sleep(Node):
+class Sleep(Node, frozen=True):
     """Wait."""
 
     seconds: float = 0
@@ -106,12 +107,12 @@ class Sleep(Node):
         machine.note(f"slept {self.seconds}")
 
 
-class Draw(Node):
+class Draw(Node, frozen=True):
     """Take the time or something random, without waiting."""
 
     what: Literal["now", "random", "uuid4"] = "now"
 
-    async def run(self, machine: Machine) -> Any:
+    async def run(self, machine: Machine) -> Any:  # noqa: ARG002
         return DRAWS[self.what]()
 
     @property
@@ -119,7 +120,7 @@ class Draw(Node):
         return True
 
 
-class Stumble(Node):
+class Stumble(Node, frozen=True):
     """Raise until the body's attempt of that number: the body is run again from its log."""
 
     until: int = 1
@@ -138,7 +139,7 @@ class Stumble(Node):
         return True
 
 
-class Set(Node):
+class Set(Node, frozen=True):
     """Set an event, for good."""
 
     event: Literal["a", "b"] = "a"
@@ -147,7 +148,7 @@ class Set(Node):
         machine.event(self.event).set()
 
 
-class Await(Node):
+class Await(Node, frozen=True):
     """Wait for an event, which nobody may ever set."""
 
     event: Literal["a", "b"] = "a"
@@ -164,7 +165,7 @@ class Await(Node):
         return True
 
 
-class AwaitMessage(Node):
+class AwaitMessage(Node, frozen=True):
     """Wait for an event or a signal from outside, or for an event that the program itself sends."""
 
     kind: Literal["event", "signal"] = "event"
@@ -186,17 +187,17 @@ class AwaitMessage(Node):
         return True
 
 
-class Send(Node):
+class Send(Node, frozen=True):
     """Send an event, once."""
 
     name: Literal["a", "b"] = "a"
     n: int = 0
 
-    async def run(self, machine: Machine) -> Any:
+    async def run(self, machine: Machine) -> Any:  # noqa: ARG002
         return await send_event(Event(f"app/{self.name}", {"n": self.n}))
 
 
-class Patched(Node):
+class Patched(Node, frozen=True):
     """Take the new way of a changed workflow."""
 
     part: "Part"
@@ -205,7 +206,7 @@ class Patched(Node):
         return await self.part.run(machine) if patched("new way") else "old way"
 
 
-class Child(Node):
+class Child(Node, frozen=True):
     """Let a child run do it."""
 
     part: "Part"
@@ -234,7 +235,7 @@ class Child(Node):
 # -- one after another
 
 
-class Sequence(Node):
+class Sequence(Node, frozen=True):
     """One part after another."""
 
     parts: "tuple[Part, ...]" = ()
@@ -243,7 +244,7 @@ class Sequence(Node):
         return [await part.run(machine) for part in self.parts]
 
 
-class Finally(Node):
+class Finally(Node, frozen=True):
     """`try … finally`, with steps in the finally."""
 
     part: "Part"
@@ -257,7 +258,7 @@ class Finally(Node):
             await self.cleanup.run(machine)
 
 
-class Rescue(Node):
+class Rescue(Node, frozen=True):
     """`except StepError`, or any error."""
 
     part: "Part"
@@ -276,7 +277,7 @@ class Rescue(Node):
         return self.otherwise.raises or (self.part.raises and self.errors == "StepError")
 
 
-class Compensate(Node):
+class Compensate(Node, frozen=True):
     """`except CancelledError`, with steps to undo what was done; it may swallow the cancel."""
 
     part: "Part"
@@ -294,7 +295,7 @@ class Compensate(Node):
             raise
 
 
-class Guarded(Node):
+class Guarded(Node, frozen=True):
     """Hold a lock meanwhile."""
 
     part: "Part"
@@ -310,7 +311,7 @@ class Guarded(Node):
         return True  # in itself and nested it waits for ever, or until something else gives way
 
 
-class Generated(Node):
+class Generated(Node, frozen=True):
     """Take some of what an async generator gives; what is left is closed at once, or when the run ends."""
 
     parts: "tuple[Part, ...]" = ()
@@ -349,7 +350,7 @@ async def _branch(machine: Machine, number: int, part: Node) -> Any:
     return await part.run(machine)
 
 
-class Concurrent(Node):
+class Concurrent(Node, frozen=True):
     """Parts at once. Where one raises, it depends on time what the others have done."""
 
     parts: "tuple[Part, ...]" = ()
@@ -363,7 +364,7 @@ class Concurrent(Node):
         return any(part.races or part.raises or part.stumbles for part in self.parts)
 
 
-class Gather(Concurrent):
+class Gather(Concurrent, frozen=True):
     """`asyncio.gather`, with or without `return_exceptions`."""
 
     collect: bool = False
@@ -379,7 +380,7 @@ class Gather(Concurrent):
         return any(part.races or part.stumbles or (part.raises and not self.collect) for part in self.parts)
 
 
-class Group(Concurrent):
+class Group(Concurrent, frozen=True):
     """`asyncio.TaskGroup`."""
 
     async def run(self, machine: Machine) -> Any:
@@ -388,7 +389,7 @@ class Group(Concurrent):
         return [task.result() for task in tasks]
 
 
-class Crew(Concurrent):
+class Crew(Concurrent, frozen=True):
     """A task group of anyio's."""
 
     async def run(self, machine: Machine) -> Any:
@@ -403,7 +404,7 @@ class Crew(Concurrent):
         return dict(sorted(results.items()))
 
 
-class Pipe(Node):
+class Pipe(Node, frozen=True):
     """One puts what the parts give into a queue, others take it out and handle it."""
 
     parts: "tuple[Part, ...]"
@@ -439,7 +440,7 @@ class Pipe(Node):
 # -- against each other, and against time
 
 
-class Racing(Node):
+class Racing(Node, frozen=True):
     """Parts whose value depends on what is faster."""
 
     @property
@@ -447,7 +448,7 @@ class Racing(Node):
         return True
 
 
-class Race(Racing):
+class Race(Racing, frozen=True):
     """The first that ends; the others are canceled, and waited for or not."""
 
     parts: "tuple[Part, ...]" = ()
@@ -474,7 +475,7 @@ class Race(Racing):
         return [await each for each in done]
 
 
-class AsTheyCome(Racing):
+class AsTheyCome(Racing, frozen=True):
     """The first results of coroutines, in the order in which they come; the others go on and are not looked at."""
 
     parts: "tuple[Part, ...]" = ()
@@ -489,7 +490,7 @@ class AsTheyCome(Racing):
         return values
 
 
-class Limit(Racing):
+class Limit(Racing, frozen=True):
     """A time limit."""
 
     part: "Part"
@@ -515,7 +516,7 @@ class Limit(Racing):
         return "too late"
 
 
-class Shielded(Racing):
+class Shielded(Racing, frozen=True):
     """Lose patience with what goes on behind a shield, and wait for it after all."""
 
     part: "Part"
@@ -531,7 +532,7 @@ class Shielded(Racing):
             return await task
 
 
-class Stopped(Racing):
+class Stopped(Racing, frozen=True):
     """Start something, cancel it after a while, see what became of it."""
 
     part: "Part"
@@ -546,7 +547,7 @@ class Stopped(Racing):
         return "stopped"
 
 
-class Background(Racing):
+class Background(Racing, frozen=True):
     """Start something and never look at it again."""
 
     part: "Part"

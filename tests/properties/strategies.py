@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.properties import nodes
 from tests.properties.nodes import Part
 from tests.properties.programs import Message, Program
+from tests.properties.values import changed
 
 __all__ = ["certain_programs", "programs"]
 
@@ -22,8 +23,11 @@ Grow = Callable[[], Part]
 WAITS = st.sampled_from([2.0, 5.0, 12.0, 800.0])
 LIMITED = st.just(0.0) | WAITS
 EVENTS = st.sampled_from(["a", "b"])
+STEP = "step"
+"""Stands for the name of a step until it is given one."""
 STEPS = st.builds(
     nodes.Do,
+    st.just(STEP),
     takes=st.sampled_from([1.0, 4.0, 9.0, 700.0]),
     fails=st.sampled_from([0] * 9 + [1, 2, 3]),
     step=st.sampled_from(["work"] * 6 + ["hurried", "fragile"]),
@@ -75,11 +79,11 @@ CERTAIN: list[Callable[[Draw, Grow], Part]] = [
     lambda draw, grow: nodes.Crew(_parts(draw, grow)),
     lambda draw, grow: nodes.Pipe(_parts(draw, grow), grow(), 1, draw(st.integers(0, 1))),
     lambda draw, grow: nodes.Generated(_parts(draw, grow), draw(COUNTS), draw(st.booleans())),
-    lambda draw, grow: nodes.Finally(grow(), grow()),
+    lambda _, grow: nodes.Finally(grow(), grow()),
     lambda draw, grow: nodes.Rescue(grow(), grow(), draw(ERRORS)),
     lambda draw, grow: nodes.Compensate(grow(), grow(), draw(st.booleans())),
     lambda draw, grow: nodes.Child(grow(), draw(st.sampled_from(["call", "start"]))),
-    lambda draw, grow: nodes.Patched(grow()),
+    lambda _, grow: nodes.Patched(grow()),
 ]
 """What leaves the outcome certain, if the parts do."""
 
@@ -89,7 +93,7 @@ RACING: list[Callable[[Draw, Grow], Part]] = [
     lambda draw, grow: nodes.Limit(grow(), draw(WAITS), draw(LIMITS)),
     lambda draw, grow: nodes.Shielded(grow(), draw(WAITS)),
     lambda draw, grow: nodes.Stopped(grow(), draw(WAITS)),
-    lambda draw, grow: nodes.Background(grow()),
+    lambda _, grow: nodes.Background(grow()),
     lambda draw, grow: nodes.Pipe(_parts(draw, grow), grow(), 2, draw(st.integers(0, 1))),
     lambda draw, grow: nodes.Guarded(grow(), draw(LOCKS)),
 ]
@@ -146,20 +150,11 @@ def numbered(program: Program) -> Program:
     """
     numbers = count(1)
 
-    def odd(seconds: float) -> float:
-        return round(seconds + next(numbers) * 2_654_435_761 % 2**20 / 1e6, 6) if seconds else seconds
+    def odd(value: Any) -> Any:
+        if value == STEP:
+            return f"s{next(numbers)}"
+        if isinstance(value, float) and value:
+            return round(value + next(numbers) * 2_654_435_761 % 2**20 / 1e6, 6)
+        return value
 
-    def renamed(value: Any) -> Any:
-        match value:
-            case {"do": "Do"}:
-                return {**value, "name": f"s{next(numbers)}", "takes": odd(value.get("takes", 0))}
-            case dict():
-                return {key: renamed(each) for key, each in value.items()}
-            case list() | tuple():
-                return [renamed(each) for each in value]
-            case float():
-                return odd(value)
-            case _:
-                return value
-
-    return msgspec.convert(renamed(msgspec.to_builtins(program)), Program)
+    return msgspec.convert(changed(msgspec.to_builtins(program), odd), Program)

@@ -109,14 +109,4 @@ VARYING = {"code", "python", "traceback"}
 
 def comparable(histories: dict[str, str]) -> Any:
     """Histories without that."""
-
-    def stripped(value: Any) -> Any:
-        match value:
-            case dict():
-                return {key: stripped(each) for key, each in value.items() if key not in VARYING}
-            case list():
-                return [stripped(each) for each in value]
-            case _:
-                return value
-
-    return {run_id: stripped(without_addresses(json.loads(text))) for run_id, text in histories.items()}
+    return {run_id: without_addresses(json.loads(text), without=VARYING) for run_id, text in histories.items()}
