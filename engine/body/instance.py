@@ -15,6 +15,7 @@ from zlib import crc32
 
 from msgspec import Raw
 
+from durably.engine.body.beginning import Beginning
 from durably.engine.body.calls import Call, ChildCall, SignalWait, StepCall, decode_event, place_of
 from durably.engine.body.context import BodyContext, LogLine, enter
 from durably.engine.declare.definitions import Step, Workflow
@@ -23,7 +24,7 @@ from durably.engine.declare.events import Event
 from durably.engine.declare.signature import Signature
 from durably.engine.errors import ChildError, NonRetriableError, StepError, WorkerLost
 from durably.engine.log.grammar import Carry
-from durably.engine.log.ids import derived_id, event_key
+from durably.engine.log.ids import event_key
 from durably.engine.log.records import (
     BodyStarted,
     CancelRequested,
@@ -53,10 +54,10 @@ from durably.engine.loop.budget import CpuBudget
 from durably.engine.loop.handles import Canceled, CommandFuture, Said, TimerHandle
 from durably.engine.loop.run_loop import Evicted, RunLoop, Spin
 from durably.engine.retries.retry import RetryPolicy
-from durably.engine.values.codec import decode_json, digest, encode
+from durably.engine.values.codec import digest, encode
 from durably.store.runtime import SECOND_US, seeded
 
-__all__ = ["Beginning", "Instance", "Undecodable"]
+__all__ = ["Instance", "Undecodable"]
 
 
 class Undecodable(Exception):  # noqa: N818 - a verdict on a stored value, turned into a blocked run by who replays
@@ -79,43 +80,6 @@ class Runnable(Protocol):
 
     @property
     def newest(self) -> int: ...
-
-
-class Beginning:
-    """What every incarnation of a run begins with: the first one's start."""
-
-    __slots__ = ("_event", "created", "created_us", "run_id", "started", "started_us")
-
-    def __init__(self, run_id: str, created: RunCreated, created_us: int, started: RunStarted, started_us: int) -> None:
-        self.run_id = run_id
-        self.created = created
-        self.created_us = created_us
-        self.started = started
-        self.started_us = started_us if created.resumed is None else to_us(created.resumed.started_at)
-        self._event: Event[Any] | None = None
-
-    def made_id(self, key: str) -> str:
-        """The id of what the run makes under that key, or of what the run made that it takes over from."""
-        return self.created.ids.get(key) or derived_id(self.run_id, key)
-
-    @property
-    def event(self) -> Event[Any] | None:
-        """The event that triggered the run."""
-        if self._event is None and bytes(self.created.event) != b"null":
-            self._event = decode_event(self.created.event)
-        return self._event
-
-    @property
-    def since_us(self) -> int:
-        """Since when events are for this run: its creation, or that of the run it goes on from."""
-        continued = self.created.continued
-        return self.created_us if continued is None else to_us(continued.since)
-
-    @property
-    def event_fields(self) -> Mapping[str, Any] | None:
-        """That event as JSON has it, for conditions on other events."""
-        fields: Mapping[str, Any] | None = decode_json(bytes(self.created.event))
-        return fields
 
 
 _NONE: dict[str, Any] = {}

@@ -3,7 +3,8 @@
 from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
-from durably.engine.body.instance import Beginning, Instance, Runnable, Undecodable
+from durably.engine.body.beginning import Beginning
+from durably.engine.body.instance import Instance, Runnable, Undecodable
 from durably.engine.body.matching import (
     Identity,
     Kind,

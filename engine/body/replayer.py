@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from durably.engine.body.instance import Beginning
+from durably.engine.body.beginning import Beginning
 from durably.engine.body.matching import Kind
 from durably.engine.body.replay import replay
 from durably.engine.declare.definitions import Step, Workflow

@@ -11,9 +11,9 @@ import anyio
 import anyio.to_thread
 from msgspec import Raw, Struct
 
+from durably.engine.body.beginning import Beginning
 from durably.engine.body.calls import StepCall
 from durably.engine.body.context import StepContext, enter
-from durably.engine.body.instance import Beginning
 from durably.engine.errors import StepError
 from durably.engine.retries.retry import RetryPolicy
 

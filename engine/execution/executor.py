@@ -12,9 +12,10 @@ from typing import Any, ClassVar, TypeAlias
 
 import structlog
 
+from durably.engine.body.beginning import Beginning
 from durably.engine.body.context import LogLine
 from durably.engine.body.ending import conclude
-from durably.engine.body.instance import Beginning, Instance, Undecodable
+from durably.engine.body.instance import Instance, Undecodable
 from durably.engine.body.replay import undecodable
 from durably.engine.declare.definitions import Step
 from durably.engine.declare.registry import Registered

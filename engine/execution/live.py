@@ -5,7 +5,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from durably.engine.body.instance import Beginning, Instance
+from durably.engine.body.beginning import Beginning
+from durably.engine.body.instance import Instance
 from durably.engine.declare.registry import Registered
 from durably.engine.execution.inbox import Kept
 from durably.engine.log.grammar import Carry

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import structlog
 
-from durably.engine.body.instance import Beginning
+from durably.engine.body.beginning import Beginning
 from durably.engine.body.mismatch import BLOCKED
 from durably.engine.body.replay import replay
 from durably.engine.declare.registry import Registered, Registry

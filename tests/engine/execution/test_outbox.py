@@ -91,6 +91,19 @@ async def test_events_are_sent_once_with_stable_ids(running: Running, restart: b
         assert (await run.history()).types().count("event.sent") == 2
 
 
+async def test_an_event_may_start_a_run_and_wake_another(running: Running) -> None:
+    @workflow
+    async def sends_one() -> None:
+        await send_event(Event("made", {"n": 1}))
+
+    async with running(sends_one, receives, listens) as engine:
+        listening = await engine.start(listens, "made")
+        await (await engine.start(sends_one)).result()
+        await engine.quiesce()
+        assert [info.status for info in await engine.list_runs(workflow="receives")] == ["SUCCEEDED"]
+        assert await listening.result() == {"n": 1}
+
+
 @pytest.mark.parametrize("content", [1, 9], ids=["same", "another"])
 async def test_an_event_whose_id_is_known_does_not_keep_the_others_back(running: Running, content: int) -> None:
     @workflow
