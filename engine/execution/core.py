@@ -305,6 +305,11 @@ class Core:
                 self.loader.when_loaded(run, partial(self._look, (number,)))
             else:
                 loaded.append(run)
+        if loaded:
+            await self._look_again(loaded)
+
+    async def _look_again(self, loaded: Sequence[LiveRun]) -> None:
+        """Read the inboxes of runs that are in memory, and keep them there meanwhile."""
         with ExitStack() as held:
             for run in loaded:
                 held.enter_context(run.hold())

@@ -2,16 +2,20 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
-__all__ = ["HALF", "PROFILE"]
+__all__ = ["HALF", "PATIENT", "PROFILE"]
 
-EXAMPLES = int(os.environ.get("DURABLY_EXAMPLES", "200"))
+DEFAULT = 200
+EXAMPLES = int(os.environ.get("DURABLY_EXAMPLES", DEFAULT))
+PATIENT = pytest.mark.timeout(max(120, EXAMPLES))
+"""A time limit that grows with the number."""
 
 PROFILE = settings(
     max_examples=EXAMPLES,
     deadline=None,
-    derandomize=EXAMPLES == 200,  # the same programs everywhere; others only where more are asked for
+    derandomize=EXAMPLES == DEFAULT,  # the same programs everywhere; others only where more are asked for
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

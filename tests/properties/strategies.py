@@ -53,7 +53,7 @@ RACING_LEAVES = [
 
 LIMITS = st.sampled_from(["timeout", "wait_for", "fail_after", "move_on_after"])
 LOCKS = st.sampled_from(["lock", "semaphore", "condition", "anyio.Lock", "anyio.Semaphore"])
-RACES = st.sampled_from(["wait", "wait_gathered", "as_completed"])
+RACES = st.sampled_from(["wait", "as_completed"])  # wait_gathered is refused
 ERRORS = st.sampled_from(["StepError", "Exception"])
 COUNTS = st.sampled_from([2, 2, 3, 4])
 

@@ -10,9 +10,11 @@ from hypothesis import given
 
 from tests.properties.elsewhere import SEEDS, do_elsewhere, other_pythons, replay
 from tests.properties.laboratory import carry_out, go_on, without_addresses
-from tests.properties.profile import PROFILE
+from tests.properties.profile import PATIENT, PROFILE
 from tests.properties.programs import Program
 from tests.properties.strategies import programs
+
+pytestmark = PATIENT
 
 Version = tuple[int, int]
 HERE = sys.version_info[:2]

@@ -12,11 +12,11 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from tests.properties.laboratory import Evidence, Finished, Snapshot, carry_out, go_on
-from tests.properties.profile import HALF, PROFILE
+from tests.properties.profile import HALF, PATIENT, PROFILE
 from tests.properties.programs import Program
 from tests.properties.strategies import certain_programs, programs
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, PATIENT]
 
 MOST_KILLS = 50
 DOWNTIMES = st.sampled_from([0.0, 0.0, 3.5, 3600.0])

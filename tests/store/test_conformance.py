@@ -628,6 +628,17 @@ async def test_a_child_that_is_there_is_not_created_again(store: Store) -> None:
     assert await store.run_numbered(again) is None
 
 
+async def test_who_asks_for_a_child_that_is_there_finds_it_in_the_inbox(store: Store) -> None:
+    parent, child, other = store.new_run(), store.new_run(), store.new_run()
+    known = InboxRow(parent, 5, b'"known"')
+    first = Create(row(child), record(child, 1), known)
+    await commit(store, created(parent), group(parent, 2, also=[first]))
+    assert await items(store, parent) == []
+    repeat = Create(row(other, id=f"run-{child}"), record(other, 1), known)
+    await commit(store, group(parent, 3, also=[repeat]))
+    assert await items(store, parent) == [b'"known"']
+
+
 async def test_what_goes_with_a_refused_group_is_not_done(store: Store) -> None:
     parent, child = store.new_run(), store.new_run()
     await commit(store, created(parent))

@@ -1,4 +1,4 @@
-"""What a workflow's code may call: deterministic time, randomness and ids, and what is not built yet."""
+"""What a workflow's code may call: deterministic time, randomness and ids, and where the rest belongs."""
 
 import asyncio
 from collections.abc import Callable
@@ -130,3 +130,50 @@ async def test_sleep_in_a_step_is_asyncio_sleep() -> None:
 
 @workflow
 async def child() -> None: ...
+
+
+BELONGS_IN_A_BODY: list[tuple[str, Callable[[], Any]]] = [
+    ("wait_for_event", lambda: durably.wait_for_event("x")),
+    ("wait_for_signal", lambda: durably.wait_for_signal("x", type=str)),
+    ("send_event", lambda: durably.send_event(durably.Event("x"))),
+    ("start_child", lambda: durably.start_child(child)),
+    ("signal_run", lambda: durably.signal_run("r", "x")),
+    ("publish", lambda: durably.publish(1)),
+    ("patched", lambda: durably.patched("x")),
+    ("deprecate_patch", lambda: durably.deprecate_patch("x")),
+    ("continue_as_new", durably.continue_as_new),
+]
+
+
+@pytest.mark.parametrize(("name", "call"), BELONGS_IN_A_BODY, ids=[name for name, _ in BELONGS_IN_A_BODY])
+async def test_what_concerns_a_run_says_where_it_belongs(name: str, call: Callable[[], Any]) -> None:
+    async def calls() -> None:
+        result = call()
+        if asyncio.iscoroutine(result):
+            await result
+
+    with pytest.raises(DurablyError, match=rf"durably\.{name}\(\) belongs in the body of a workflow"):
+        await calls()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: durably.wait_for_event("x", timeout=-1),
+        lambda: durably.wait_for_event("x", timeout=timedelta(seconds=-1)),
+        lambda: durably.wait_for_event("x", lookback=timedelta(seconds=-1)),
+        lambda: durably.wait_for_event(""),
+        lambda: durably.wait_for_signal("x", timeout=float("nan")),
+        lambda: durably.wait_for_signal(""),
+        lambda: durably.signal_run("r", ""),
+        lambda: durably.publish(1, topic=""),
+    ],
+)
+async def test_what_makes_no_sense_is_a_value_error(call: Callable[[], Any]) -> None:
+    @workflow(retries=0)
+    async def mistaken() -> None:
+        await call()
+
+    async with TestEngine(workflows=[mistaken]) as engine:
+        with pytest.raises(RunFailed, match="ValueError"):
+            await (await engine.start(mistaken)).result()

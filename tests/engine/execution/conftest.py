@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from durably import Step, Workflow
+from durably.engine.testing import VirtualClock
 from durably.testing import TestEngine
 
 Running = Callable[..., AbstractAsyncContextManager[TestEngine]]
@@ -18,6 +19,20 @@ def max_parked(request: pytest.FixtureRequest) -> int:
     """How many waiting runs stay in memory."""
     parked: int = request.param
     return parked
+
+
+Jump = Callable[[TestEngine, float], None]
+"""Makes it so many seconds later at once, whatever the engine is at: `clock.advance` would let it come to rest."""
+
+
+@pytest.fixture
+def jump() -> Jump:
+    def jump(engine: TestEngine, seconds: float) -> None:
+        clock = engine.core.clock
+        assert isinstance(clock, VirtualClock)
+        clock.jump(clock.now_us() + int(seconds * 1_000_000))
+
+    return jump
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Events as they arrive: what is stored, what they start, and which waits they may be for."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -46,7 +47,9 @@ def test_an_event_starts_one_run_of_each_workflow_and_the_newest_version() -> No
         ("notes", 1, "staging"),
     ]
     assert {created.timeout for _, created in prepared.runs} == {5, None}
-    assert {(row.event, row.event_id, row.trigger) for row, _ in prepared.runs} == {("made", prepared.event_id, "EVENT")}
+    assert {(row.event, row.event_id, row.trigger) for row, _ in prepared.runs} == {
+        ("made", prepared.event_id, "EVENT")
+    }
     for (row, created), (stored, record) in zip(prepared.runs, prepared.arrival.runs, strict=True):
         assert (stored, record.run, record.seq) == (row, row.run, 1)
         assert decode_record(record.body) == created
@@ -82,7 +85,8 @@ async def test_waits_that_are_in_the_store_are_known_from_the_start() -> None:
     store = MemoryStore()
     await store.open()
     row = RunRow(run=store.new_run(), id="r", workflow="w", version=1, trigger="MANUAL", environment="production")
-    store._append(Append(1, [LogRow(1, 1, 1, b"{}")], row, waits=[wait(**{"data.n": 1})]))
+    store.submit([Append(1, [LogRow(1, 1, 1, b"{}")], row, waits=[wait(**{"data.n": 1})])], lambda _: None)
+    await asyncio.sleep(0)
     some = arrivals(store)
     await some.open()
     assert list(some.prepare(Event("made", {"n": 1}), 5).arrival.topics) == [wait(**{"data.n": 1}).topic]

@@ -116,8 +116,9 @@ async def test_a_cancel_by_the_old_handle_reaches_the_new_run(running: Running) 
 async def test_who_waits_already_follows(running: Running) -> None:
     async with running(counts) as engine:
         run = await engine.start(counts, 0)
-        results = await asyncio.gather(run.result(), run.result(), (await engine.get_run(run.id)).result())
-        assert results == [timedelta(seconds=5)] * 3
+        other = await engine.get_run(run.id, counts)
+        results = await asyncio.gather(run.result(), run.result(), other.result())
+        assert set(results) == {timedelta(seconds=5)}
 
 
 async def test_no_event_falls_between_two_runs_of_a_chain(running: Running) -> None:
@@ -174,7 +175,7 @@ async def test_no_except_exception_stops_it_and_finally_runs(running: Running) -
         try:
             if number == 0:
                 continue_as_new(1)
-        except Exception:
+        except Exception:  # noqa: BLE001 - what users write
             return -1
         finally:
             await work(number)

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from durably import (
     RetryPolicy,
     Run,
     StoreError,
+    Workflow,
     continue_as_new,
     current,
     publish,
@@ -26,7 +28,7 @@ from durably import (
     workflow,
 )
 from durably.engine.execution import journal
-from durably.store import Committer, MemoryStore, Operation, UnknownOutcome
+from durably.store import Committer, MemoryStore, Operation, UnknownOutcome, open_url
 from durably.store.protocol import Done
 from durably.testing import TestEngine
 
@@ -47,7 +49,7 @@ async def packs(number: int) -> int:
     if number < 3:
         await work(f"pack {number}")
         continue_as_new(number + 1)
-    signal = await wait_for_signal("address")
+    signal = await wait_for_signal("address", type=int)
     return number + (signal.data if signal else 0)
 
 
@@ -74,6 +76,7 @@ async def family() -> list[Any]:
         raise ConnectionError
     nothing = await wait_for_event("family/answered", timeout=30)
     await idle.cancel()
+    stopped = ""
     try:
         await idle.result()
     except ChildError as error:
@@ -83,7 +86,7 @@ async def family() -> list[Any]:
 
 
 EXPECTED = [5, None, 43, "CANCELED", "last"]
-ALL = [family, packs, answers, waits_for_ever]
+ALL: list[Workflow[..., Any]] = [family, packs, answers, waits_for_ever]
 
 
 async def check(engine: TestEngine, run: Run[Any], at: str) -> None:
@@ -186,3 +189,15 @@ async def test_a_commit_of_which_nobody_knows_changes_nothing(max_parked: int, h
             except StoreError:
                 run = await engine.start(family, run_id="run")
             await check(engine, run, f"unknown at commit {at}")
+
+
+@pytest.mark.parametrize("restarts", [0, 5])
+async def test_the_same_on_a_disk(tmp_path: Path, max_parked: int, restarts: int) -> None:
+    engine = TestEngine(workflows=ALL, max_parked=max_parked)
+    engine.use_store(open_url(f"sqlite:///{tmp_path}/runs.db"))
+    async with engine:
+        run = await engine.start(family, run_id="run")
+        for _ in range(restarts):
+            await engine.clock.advance(9)
+            await engine.restart()
+        await check(engine, run, "on a disk")

@@ -53,8 +53,8 @@ def state_after(*records: Record) -> RunState:
     return fold((at, record) for at, record in enumerate([CREATED, STARTED, *records], 1))
 
 
-def event(number: int = 1, name: str = "made", id: str = "e") -> Raw:
-    return Raw(b'{"id":"%s","name":"%s","data":{"n":%d}}' % (id.encode(), name.encode(), number))
+def event(number: int = 1, name: str = "made", identity: str = "e") -> Raw:
+    return Raw(b'{"id":"%s","name":"%s","data":{"n":%d}}' % (identity.encode(), name.encode(), number))
 
 
 def wait(key: str, **fields: Any) -> EventAwaited:
@@ -87,11 +87,11 @@ def test_an_event_is_for_every_wait_it_fits(given: Raw, waits: tuple[str, ...]) 
 
 
 def test_no_event_is_for_a_run_twice() -> None:
-    state = state_after(wait("a"), EventReceived(waits=("a",), event=event(id="had")), wait("b"))
-    assert is_had(event(id="had"), state)
-    assert is_had(event(id="t"), state), "what started the run"
-    assert not is_had(event(id="e"), state)
-    assert claim(EventItem(event(id="had")), "run", state, ()) is False
+    state = state_after(wait("a"), EventReceived(waits=("a",), event=event(identity="had")), wait("b"))
+    assert is_had(event(identity="had"), state)
+    assert is_had(event(identity="t"), state), "what started the run"
+    assert not is_had(event(identity="e"), state)
+    assert claim(EventItem(event(identity="had")), "run", state, ()) is False
 
 
 def test_a_signal_is_for_the_wait_that_asked_first_and_kept_without_one() -> None:

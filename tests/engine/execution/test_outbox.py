@@ -6,8 +6,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
 from durably import (
+    ErrorInfo,
     Event,
     RetryPolicy,
     RunFailed,
@@ -28,12 +30,12 @@ from durably.engine.log.records import (
     ChildSucceeded,
     EventAwaited,
     RunCanceled,
-    RunFailed as RunFailedRecord,
     RunSucceeded,
     from_us,
 )
-from durably import ErrorInfo
-from msgspec import Raw
+from durably.engine.log.records import (
+    RunFailed as RunFailedRecord,
+)
 from durably.store import MemoryStore, Operation
 from durably.testing import TestEngine
 
@@ -102,6 +104,17 @@ async def test_an_event_may_start_a_run_and_wake_another(running: Running) -> No
         await engine.quiesce()
         assert [info.status for info in await engine.list_runs(workflow="receives")] == ["SUCCEEDED"]
         assert await listening.result() == {"n": 1}
+
+
+async def test_an_event_that_a_workflow_and_a_client_send_alike_is_one(running: Running) -> None:
+    @workflow
+    async def sends_one() -> None:
+        await send_event(Event("made", {"n": 1}, id="known"))
+
+    async with running(sends_one, receives) as engine:
+        await (await engine.start(sends_one)).result()
+        assert await engine.send(Event("made", {"n": 1}, id="known")) == ["known"]
+        assert await events(engine, "made") == ["known"]
 
 
 @pytest.mark.parametrize("content", [1, 9], ids=["same", "another"])

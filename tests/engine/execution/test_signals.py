@@ -10,6 +10,7 @@ import pytest
 
 from durably import (
     DurablyError,
+    NonRetriableError,
     Run,
     RunConflict,
     RunFailed,
@@ -25,6 +26,7 @@ from durably.testing import TestEngine
 pytestmark = pytest.mark.anyio
 
 Running = Callable[..., AbstractAsyncContextManager[TestEngine]]
+Jump = Callable[[TestEngine, float], None]
 
 
 @step
@@ -37,8 +39,8 @@ def data_of(signal: Signal[Any] | None) -> Any:
 
 
 @workflow
-async def collects(number: int, timeout: float) -> list[Any]:
-    return [data_of(await wait_for_signal("ok", timeout=timeout)) for _ in range(number)]
+async def collects(number: int, limit: float) -> list[Any]:
+    return [data_of(await wait_for_signal("ok", timeout=limit)) for _ in range(number)]
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -142,13 +144,13 @@ async def test_a_signal_for_a_wait_that_was_given_up_is_kept_for_the_next(runnin
         assert await run.result() == ["late", 1]
 
 
-async def test_a_signal_in_the_moment_of_the_deadline_wins(running: Running) -> None:
+async def test_a_signal_in_the_moment_of_the_deadline_wins(running: Running, jump: Jump) -> None:
     async with running(collects, auto=False) as engine:
         run = await engine.start(collects, 1, 60)
         await engine.quiesce()
         sending = asyncio.ensure_future(run.signal("ok", 1))
         await asyncio.sleep(0)
-        engine._virtual.jump(engine._virtual.now_us() + 60_000_000)
+        jump(engine, 60)
         await sending
         await engine.quiesce()
         assert await run.result() == [1]
@@ -183,7 +185,7 @@ async def test_a_run_may_take_data_that_does_not_fit_another_way(running: Runnin
     async def careful() -> Any:
         try:
             return data_of(await wait_for_signal("ok", type=int))
-        except Exception as error:
+        except NonRetriableError as error:
             return type(error).__name__
 
     async with running(careful) as engine:

@@ -1,7 +1,7 @@
 """Waits for events: what wakes them, from when on, and how they end (DESIGN rule 9 and section 3, "Waits")."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from durably.testing import TestEngine
 pytestmark = pytest.mark.anyio
 
 Running = Callable[..., AbstractAsyncContextManager[TestEngine]]
+Jump = Callable[[TestEngine, float], None]
 HOUR = 3600.0
 
 
@@ -143,7 +144,7 @@ async def test_the_event_that_started_the_run_is_not_given_to_it(running: Runnin
 # -- looking back
 
 
-def late(**options: Any) -> Callable[[], Awaitable[list[Any]]]:
+def late(**options: Any) -> Callable[[], Coroutine[Any, Any, list[Any]]]:
     async def waits_late() -> list[Any]:
         await asyncio.sleep(100)
         return [number_of(await wait_for_event("shipped", timeout=10, **options)) for _ in range(3)]
@@ -249,14 +250,14 @@ async def until_asked(store: SlowStore, times: int) -> None:
     raise AssertionError("nobody looked back")
 
 
-@pytest.mark.parametrize("timeout", [0, 5])
-async def test_a_deadline_waits_for_a_look_back_under_way(max_parked: int, timeout: int) -> None:
+@pytest.mark.parametrize("limit", [0, 5])
+async def test_a_deadline_waits_for_a_look_back_under_way(jump: Jump, max_parked: int, limit: int) -> None:
     """At a deadline the inbox is looked at first; the run is not evicted while something is looked up for it."""
 
     @workflow
     async def waits_late() -> Any:
         await asyncio.sleep(10)
-        return number_of(await wait_for_event("shipped", timeout=timeout))
+        return number_of(await wait_for_event("shipped", timeout=limit))
 
     store, engine = SlowStore(), TestEngine(workflows=[waits_late], max_parked=max_parked, auto=False)
     engine.use_store(store)
@@ -264,9 +265,9 @@ async def test_a_deadline_waits_for_a_look_back_under_way(max_parked: int, timeo
         run = await engine.start(waits_late)
         await engine.send(shipped("a", 1))
         store.gate.clear()
-        advancing = asyncio.ensure_future(engine.clock.advance(10 + timeout))
+        advancing = asyncio.ensure_future(engine.clock.advance(10 + limit))
         await until_asked(store, 1)
-        engine._virtual.jump(engine._virtual.now_us() + 20_000_000)
+        jump(engine, 20)
         for _ in range(50):
             await asyncio.sleep(0)
         store.gate.set()
@@ -323,14 +324,14 @@ async def test_a_wait_of_no_time_finds_what_has_come(running: Running) -> None:
         assert await run.result() == [None, 1, None]
 
 
-async def test_an_event_in_the_moment_of_the_deadline_wins(running: Running) -> None:
+async def test_an_event_in_the_moment_of_the_deadline_wins(running: Running, jump: Jump) -> None:
     """It lies in the inbox when the deadline comes; nobody has told the run yet."""
     async with running(waits, auto=False) as engine:
         run = await engine.start(waits, "a")
         await engine.quiesce()
         sending = asyncio.ensure_future(engine.send(shipped("a", 1)))
         await asyncio.sleep(0)  # on its way to the store
-        engine._virtual.jump(engine._virtual.now_us() + 3_600_000_000)
+        jump(engine, HOUR)
         await sending
         await engine.quiesce()
         assert await run.result() == 1
@@ -491,6 +492,27 @@ async def test_one_event_that_woke_two_waits_is_carried_over_to_one(running: Run
         await engine.quiesce()
         await engine.send(shipped("a", 1))
         assert await run.result() == 1
+
+
+async def test_a_history_that_grows_too_long_ends_the_waits_too(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("durably.engine.log.limits.MAX_RECORDS", 30)
+
+    @workflow
+    async def for_ever() -> None:
+        waiting = asyncio.ensure_future(wait_for_event("never"))
+        while True:
+            await wait_for_event("shipped", timeout=10)
+        await waiting
+
+    async with running(for_ever) as engine:
+        run = await engine.start(for_ever)
+        with pytest.raises(RunFailed, match="HistoryTooLong"):
+            await run.result()
+        await engine.send(shipped("a"), Event("never"))
+        assert await engine.core.store.wait_paths() == []
+        assert await engine.core.store.inbox_runs() == []
 
 
 # -- what it sends itself, what is asked wrongly, what is shown

@@ -4,7 +4,7 @@ import pytest
 from msgspec import Raw
 
 from durably import ErrorInfo
-from durably.engine.log.grammar import BadHistory, Entry, Log, carry_over, parse
+from durably.engine.log.grammar import BadHistory, Carry, Entry, Log, carry_over, parse
 from durably.engine.log.records import (
     AttemptFailed,
     AttemptLost,
@@ -12,6 +12,15 @@ from durably.engine.log.records import (
     BodyFailed,
     BodyStarted,
     CancelRequested,
+    ChildCanceled,
+    ChildCancelRequested,
+    ChildStarted,
+    ChildSucceeded,
+    EventAwaited,
+    EventReceived,
+    EventSent,
+    PatchMarked,
+    Published,
     Record,
     RunBlocked,
     RunCanceled,
@@ -19,6 +28,9 @@ from durably.engine.log.records import (
     RunStarted,
     RunSucceeded,
     RunUnblocked,
+    SignalAwaited,
+    SignalReceived,
+    SignalSent,
     StepCanceled,
     StepFailed,
     StepScheduled,
@@ -276,3 +288,88 @@ def test_each_incarnation_is_parsed_with_what_it_took_over() -> None:
         )
     )
     assert [set(each.carry.outcomes) for each in log.incarnations] == [set(), {"A"}]
+
+
+# -- waits, children and what was said
+
+
+def child(key: str = "c") -> ChildStarted:
+    return ChildStarted(child=key, run="r", workflow="w", version=1, input=NULL)
+
+
+def carry_of(*records: Record) -> Carry:
+    log = entries(*records)
+    return carry_over(parse(log).incarnations, log)
+
+
+EVENT = EventReceived(waits=("a", "b"), event=Raw(b'{"id":"e"}'))
+SIGNAL = SignalReceived(wait="s", signal="ok", data=NULL, sent_at=from_us(1))
+
+
+def test_events_signals_deadlines_and_children_carry_over() -> None:
+    found = carried(
+        STARTED,
+        EventAwaited(wait="a", event="e"),
+        EventAwaited(wait="b", event="e"),
+        SignalAwaited(wait="s", signal="ok"),
+        child("c"),
+        child("d"),
+        EVENT,
+        SIGNAL,
+        EventAwaited(wait="late", event="e", until=from_us(9)),
+        TimerFired(timer="late"),
+        ChildSucceeded(child="c", output=NULL),
+        ChildCanceled(child="d"),
+        BODY_FAILED,
+    )
+    assert found == {
+        "a": (8, "event.received"),
+        "b": (8, "event.received"),
+        "s": (9, "signal.received"),
+        "late": (11, "timer.fired"),
+        "c": (12, "child.succeeded"),
+        "d": (13, "child.canceled"),
+    }
+
+
+def test_waits_are_remembered_with_their_deadline() -> None:
+    wait, signal = EventAwaited(wait="a", event="e", until=from_us(9)), SignalAwaited(wait="s", signal="ok")
+    assert carry_of(STARTED, wait, signal, BODY_FAILED).deadlines == {"a": wait, "s": signal}
+
+
+def test_what_was_said_is_not_said_again() -> None:
+    carry = carry_of(
+        STARTED,
+        Published(message="m", topic="t", data=NULL),
+        EventSent(send="e", events=NULL),
+        SignalSent(send="s", run="r", signal="ok", data=NULL),
+        PatchMarked(patch="p"),
+        BODY_FAILED,
+        BodyStarted(attempt=1),
+        EventSent(send="e2", events=NULL),
+        BODY_FAILED,
+    )
+    assert carry.said == {"m", "e", "s", "e2"}
+    assert carry.patches == {"p"}
+
+
+def test_children_that_go_on_are_known_to_the_next_incarnation() -> None:
+    carry = carry_of(
+        STARTED,
+        child("a"),
+        child("b"),
+        child("c"),
+        ChildSucceeded(child="a", output=NULL),
+        ChildCancelRequested(child="b"),
+        BODY_FAILED,
+        BodyStarted(attempt=1),
+        child("d"),
+        BODY_FAILED,
+    )
+    assert carry.children == ("c", "d")
+
+
+def test_an_end_that_the_engine_gives_belongs_to_the_group_before() -> None:
+    """A stop after a second cancel is no input."""
+    log = entries(STARTED, child(), CancelRequested(reason="requested"), ChildCancelRequested(child="c"), RunCanceled())
+    assert shape(parse(log))[-1][-1] == (4, "cancel.requested", ["child.cancel_requested", "run.canceled"])

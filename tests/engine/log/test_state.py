@@ -14,14 +14,23 @@ from durably.engine.log.records import (
     BodyFailed,
     BodyStarted,
     CancelRequested,
+    ChildCancelRequested,
+    ChildStarted,
+    ChildSucceeded,
+    EventAwaited,
+    EventReceived,
+    EventSent,
+    PatchMarked,
     Record,
     RunBlocked,
     RunCanceled,
+    RunContinued,
     RunCreated,
     RunFailed,
     RunStarted,
     RunSucceeded,
     RunUnblocked,
+    SignalAwaited,
     StepCanceled,
     StepFailed,
     StepScheduled,
@@ -29,6 +38,7 @@ from durably.engine.log.records import (
     TimerCanceled,
     TimerFired,
     TimerSet,
+    WaitCanceled,
     from_us,
 )
 from durably.engine.log.state import RunState, fold
@@ -64,6 +74,18 @@ def timer(key: str = "t", due_us: int = 5000) -> TimerSet:
     return TimerSet(timer=key, delay=1, due_at=from_us(due_us))
 
 
+def waiting(key: str = "w", until_us: int | None = None) -> EventAwaited:
+    return EventAwaited(wait=key, event="e", until=None if until_us is None else from_us(until_us))
+
+
+def child(key: str = "c") -> ChildStarted:
+    return ChildStarted(child=key, run="r", workflow="w", version=1, input=NULL)
+
+
+EVENT = Raw(b'{"id":"e","name":"e"}')
+BODY_FAILED = BodyFailed(attempt=0, error=ERROR, retry_at=from_us(9000), max_retries=4)
+
+
 def state_after(*records: Record) -> RunState:
     """The state after `run.created` and these, one microsecond apart from 1 µs on."""
     return fold(enumerate([CREATED, *records], 1))
@@ -94,6 +116,22 @@ PHASES = [
         "retrying",
         (STARTED, BodyFailed(attempt=0, error=ERROR, retry_at=from_us(9000), max_retries=4)),
     ),
+    ("RUNNING", "waiting", (STARTED, waiting())),
+    ("RUNNING", "waiting", (STARTED, waiting(until_us=9000), timer())),
+    ("RUNNING", "waiting", (STARTED, SignalAwaited(wait="w", signal="s"))),
+    ("RUNNING", "waiting", (STARTED, child())),
+    ("RUNNING", "executing", (STARTED, waiting(), started())),
+    ("RUNNING", "retrying", (STARTED, waiting(), started(), failed())),
+    ("RUNNING", "executing", (STARTED, waiting(), EventReceived(waits=("w",), event=EVENT))),
+    ("RUNNING", "executing", (STARTED, waiting(), WaitCanceled(wait="w"))),
+    ("RUNNING", "executing", (STARTED, waiting(until_us=9000), TimerFired(timer="w"))),
+    ("RUNNING", "executing", (STARTED, child(), ChildSucceeded(child="c", output=NULL))),
+    ("RUNNING", "executing", (STARTED, child(), ChildCancelRequested(child="c"))),
+    ("RUNNING", "sleeping", (STARTED, child(), ChildCancelRequested(child="c"), timer())),
+    ("RUNNING", "executing", (STARTED, EventSent(send="s", events=NULL), PatchMarked(patch="p"))),
+    ("RUNNING", "retrying", (STARTED, waiting(), child(), BODY_FAILED)),
+    ("SUCCEEDED", None, (STARTED, child(), RunContinued(continued_to="x", version=1, input=NULL))),
+    ("CANCELED", None, (STARTED, waiting(), RunCanceled(stopped=True))),
     ("SUCCEEDED", None, (STARTED, RunSucceeded(output=NULL))),
     ("FAILED", None, (STARTED, RunFailed(error=ERROR))),
     ("CANCELED", None, (CancelRequested(reason="requested"), RunCanceled())),
@@ -239,10 +277,91 @@ def test_what_lists_show() -> None:
 
 def test_folding_step_by_step_is_folding_at_once() -> None:
     """The engine applies records as it writes them, recovery those it reads: the two cannot disagree."""
-    records = [CREATED, STARTED, started(), timer(), failed(), started(attempt=1), succeeded(), TimerFired(timer="t")]
+    records: list[Record] = [CREATED, STARTED, started(), timer(), failed(), started(attempt=1), succeeded()]
+    records += [TimerFired(timer="t"), waiting(), child(), EventReceived(waits=("w",), event=EVENT)]
     whole = fold(enumerate(records, 1))
     one_by_one = RunState()
     for at_us, record in enumerate(records, 1):
         one_by_one.apply(record, at_us)
     assert one_by_one.change() == whole.change()
     assert one_by_one.steps.keys() == whole.steps.keys()
+
+
+# -- waits, children, and the run's own times
+
+
+def test_a_waits_deadline_is_due_unless_it_has_ended() -> None:
+    state = state_after(STARTED, waiting("a", 10), waiting("b", 20), waiting("c"))
+    assert state.next_due_us() == 10
+    state.apply(EventReceived(waits=("a", "c"), event=EVENT), 5)
+    due = state.take_due(30)
+    assert (due and (due.kind, due.key)) == ("wait", "b")
+    state.apply(TimerFired(timer="b"), 30)
+    assert (state.waits, state.next_due_us()) == ({}, None)
+
+
+def test_what_was_given_out_stays_in_the_projection_until_it_has_had_its_effect() -> None:
+    """The deadline has come, and before that is in the log something else happens, and the process dies."""
+    state = state_after(STARTED, waiting("a", 10), timer("t", 50))
+    assert state.take_due(10) is not None
+    assert (state.next_due_us(), state.earliest_us(), state.change().due_us) == (50, 10, 10)
+    state.apply(TimerFired(timer="a"), 10)
+    assert (state.earliest_us(), state.change().due_us) == (50, 50)
+
+
+def test_it_knows_the_events_it_has_had_over_body_retries() -> None:
+    state = state_after(STARTED, waiting(), EventReceived(waits=("w",), event=EVENT), BODY_FAILED)
+    assert list(state.events) == ["e"]
+
+
+def test_children_outlive_a_body_and_its_waits_do_not() -> None:
+    state = state_after(STARTED, waiting(), child(), BODY_FAILED)
+    assert (state.waits, list(state.children)) == ({}, ["c"])
+    state.apply(BodyStarted(attempt=1), 9000)
+    state.apply(child(), 9000)
+    assert (state.children["c"].run, state.children["c"].canceled) == ("r", False)
+
+
+LIMITED = RunCreated(
+    workflow="w",
+    version=1,
+    input=Raw(b"{}"),
+    trigger="MANUAL",
+    event=NULL,
+    environment="production",
+    test=False,
+    timeout=0.5,
+    due_at=from_us(100),
+)
+CANCEL = CancelRequested(reason="requested")
+
+
+def test_a_delayed_run_sleeps_until_its_start_and_its_time_counts_from_there() -> None:
+    state = fold([(1, LIMITED)])
+    assert (state.status, state.phase, state.next_due_us()) == ("PENDING", "sleeping", 100)
+    state.apply(STARTED, 120)
+    due = state.take_due(500_120)
+    assert (due and (due.kind, due.at_us)) == ("timeout", 500_120)
+
+
+@pytest.mark.parametrize("reason", ["requested", "timeout"])
+def test_once_it_is_canceled_its_time_is_never_up(reason: Any) -> None:
+    state = fold([(1, LIMITED), (2, STARTED), (3, CancelRequested(reason=reason))])
+    assert (state.timeout_us, state.next_due_us()) == (None, None)
+
+
+def test_the_second_request_sets_the_end_and_a_third_does_not_move_it() -> None:
+    state = state_after(STARTED)
+    for at_us in (10, 20, 30):
+        state.apply(CANCEL, at_us)
+    due = state.take_due(10_000_020)
+    assert (due and (due.kind, due.at_us)) == ("stop", 10_000_020)
+    timed_out = state_after(STARTED, CancelRequested(reason="timeout"), CANCEL)
+    assert timed_out.stop_us is None, "a time limit is no request"
+
+
+def test_a_run_that_goes_on_as_another_has_succeeded() -> None:
+    state = state_after(STARTED, child(), RunContinued(continued_to="x", version=1, input=NULL))
+    change = state.change()
+    assert (change.status, change.continued_to, change.phase, change.due_us) == ("SUCCEEDED", "x", None, None)
+    assert state.children == {}

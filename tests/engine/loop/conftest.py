@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 import pytest
 
-from durably.engine.loop.run_loop import Canceled, Command, CommandFuture, RunLoop
+from durably.engine.loop.run_loop import Canceled, Command, CommandFuture, RunLoop, TimerHandle
 
 START_US = 1_800_000_000_000_000
 
@@ -110,8 +110,10 @@ def describe(command: Command) -> str:
             return f"call {command.key}"
         case Canceled():
             return f"cancel {command.what.key}"
-        case _:
+        case TimerHandle():
             return f"timer {command.key} {command.delay_us}"
+        case _:
+            return f"said {command.key}"
 
 
 def outcomes_of(loop: RunLoop, commands: list[Command]) -> list[Outcome]:
@@ -121,7 +123,7 @@ def outcomes_of(loop: RunLoop, commands: list[Command]) -> list[Outcome]:
         if isinstance(command, CommandFuture):
             work: Work = command.command
             found.append(Outcome("step", command.key, work.gives, loop.now_us + round(work.takes * 1_000_000)))
-        elif not isinstance(command, Canceled):
+        elif isinstance(command, TimerHandle):
             found.append(Outcome("timer", command.key, None, command.due_us))
     return found
 
