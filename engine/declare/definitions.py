@@ -40,6 +40,7 @@ from durably.engine.loop.run_loop import RunLoop
 from durably.engine.retries.retry import RetryPolicy
 from durably.engine.values.codec import Decode, decoder_for
 from durably.engine.values.durations import Duration, to_seconds
+from durably.engine.values.names import check_name
 
 __all__ = ["Definition", "OnFailure", "Step", "Workflow", "step", "workflow"]
 
@@ -280,6 +281,8 @@ class Workflow(Definition[P, R]):
         environment: str | None = None,
     ) -> "Workflow[P, R]":
         """This workflow with options for one run: its id, test mode, another timeout or environment, a later start."""
+        if run_id is not None:
+            check_name(run_id, "run_id")
         return self._with(
             run_id=run_id,
             test=test,

@@ -31,7 +31,7 @@ from durably.engine.execution.outcomes import Outcome, outcome_of
 from durably.engine.execution.settings import Settings
 from durably.engine.execution.waiters import Waiters
 from durably.engine.log.grammar import Carry
-from durably.engine.log.limits import history_too_long, too_long
+from durably.engine.log.limits import history_too_long, nearly_full, too_long
 from durably.engine.log.records import (
     AttemptFailed,
     AttemptStarted,
@@ -68,6 +68,7 @@ NewRow: TypeAlias = Callable[[type[LogRow], tuple[int, int, int, bytes]], LogRow
 new_row: NewRow = tuple.__new__  # pyright: ignore  # in the stubs it makes a tuple of unknown things
 """Makes a named tuple in a quarter of the time: two for each step."""
 
+NEARLY_FULL = "80 % of what a history may hold: split the work, or let the run continue_as_new()"
 SLOW = "nothing else runs meanwhile; put the computing into a step: a sync one runs in a thread"
 
 UNWIND_US = 10 * SECOND_US
@@ -269,6 +270,9 @@ class Executor:
             body = encode_record(record)
             run.size += len(body)
             rows.append(new_row(LogRow, (number, state.seq, at_us, body)))
+        if nearly_full(state.seq, run.size) and not run.warned:
+            run.warned = True
+            log.warning("history.nearly_full", run_id=run.id, records=state.seq, bytes=run.size, hint=NEARLY_FULL)
         if state.ended and state.continued_to is None and (run.kept or run.lookups):
             taken = (*taken, *run.kept, *run.lookups)  # nobody will want it
             run.kept.clear()

@@ -51,6 +51,7 @@ class LiveRun:
         "todo",
         "unsaved",
         "waiting",
+        "warned",
     )
 
     def __init__(self, number: int) -> None:
@@ -93,6 +94,8 @@ class LiveRun:
         """How many wait for something to go on with the run as it is in memory."""
         self.size = 0
         """Bytes in its history."""
+        self.warned = False
+        """Whether it was said that its history is nearly full."""
         self.waiting = 0
         """Steps of it that wait for a place (`Admission`)."""
         self.fenced = False

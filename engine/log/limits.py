@@ -3,7 +3,15 @@
 from durably.engine.errors import ErrorInfo, NonRetriableError, qualified_names
 from durably.engine.log.records import RunFailed
 
-__all__ = ["MAX_BYTES", "MAX_EVENTS", "MAX_RECORDS", "HistoryTooLong", "history_too_long", "too_long"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_EVENTS",
+    "MAX_RECORDS",
+    "HistoryTooLong",
+    "history_too_long",
+    "nearly_full",
+    "too_long",
+]
 
 MAX_RECORDS = 50_000
 """Records in one run's history."""
@@ -20,6 +28,11 @@ class HistoryTooLong(NonRetriableError):  # noqa: N818 - the design's name
 def too_long(records: int, size: int) -> bool:
     """Whether a history of so many records and bytes may not grow any more."""
     return records > MAX_RECORDS or size > MAX_BYTES
+
+
+def nearly_full(records: int, size: int) -> bool:
+    """Whether a history has 80 % of what it may have: time to warn (DESIGN section 3)."""
+    return records * 5 >= MAX_RECORDS * 4 or size * 5 >= MAX_BYTES * 4
 
 
 def history_too_long(records: int, size: int) -> RunFailed:

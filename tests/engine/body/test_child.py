@@ -48,11 +48,14 @@ async def test_giving_up_the_wait_for_a_result_does_not_cancel_the_child() -> No
     async def parent() -> list[Any]:
         child = await start_child(sleeps, 10)
         found: list[Any] = []
-        for waiting in (child.result(timeout=2), asyncio.wait_for(child.result(), 2)):
-            try:
-                await waiting
-            except TimeoutError as error:
-                found.append(str(error))
+        try:
+            await child.result(timeout=2)
+        except TimeoutError as error:
+            found.append(str(error))
+        try:
+            await asyncio.wait_for(child.result(), 2)
+        except TimeoutError as error:
+            found.append(str(error))
         return [*found, await child.result(timeout=60), await child.result(timeout=0)]
 
     first, second, *results = await result_of(parent)
