@@ -80,7 +80,7 @@ def clock_time(at: datetime) -> str:
 
 def how_long(seconds: float) -> str:
     """A duration in two units at most: `3.2 ms`, `1.25 s`, `2 min 5 s`, `6 d 23 h`."""
-    if seconds < 1:
+    if seconds < 0.9995:  # noqa: PLR2004 - what rounds up to a second
         return f"{seconds * 1000:.3g} ms"
     if seconds < MINUTE:
         return f"{seconds:.3g} s"

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from msgspec import Raw
 
 from durably.engine.declare.event_content import signal_content
-from durably.engine.errors import RunCanceled, RunConflict, RunFailed, RunNotFound
+from durably.engine.errors import RunCanceled, RunConflict, RunFailed, RunNotFound, StoreError
 from durably.engine.execution.follow import Message, message_of
 from durably.engine.execution.forking import fork, rerun_from
 from durably.engine.execution.inbox import CancelItem, Item, SignalItem, encode_item
@@ -115,11 +114,15 @@ class Run(Generic[R]):
         core.journal.check_writable()
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         row = InboxRow(self._number, core.clock.now_us(), encode_item(item))
-        core.journal.add(Put(row, after=partial(settle, answer)))
-        result = await answer
-        if isinstance(result, Written):
-            await core.look_into_inbox(result.woken)
-        return result
+
+        def stored(result: Result | StoreError) -> bool:
+            waited_for = settle(answer, result)
+            if isinstance(result, Written):  # whether or not anybody still waits
+                core.look(result.woken)
+            return waited_for
+
+        core.journal.add(Put(row, after=stored))
+        return await answer
 
     async def rerun(
         self,
@@ -162,8 +165,6 @@ class Run(Generic[R]):
             await engine.intake.admit()
             number, run_id = await rerun_from(engine.core, again, entries, from_step)
         return Run(engine, number, run_id, self._decode)
-
-    # -- of the contract, and not built yet
 
     async def signal(self, name: str, data: Any = None) -> None:
         """Send a signal to the run: it wakes one `wait_for_signal(name)`, and is kept until one is called.

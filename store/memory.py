@@ -1,6 +1,7 @@
 """The store in dictionaries: for tests, and for whatever need not outlive its process."""
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -269,8 +270,10 @@ class MemoryStore:
     async def event(self, event_id: str) -> EventRow | None:
         return self._newest.get(event_id)
 
-    async def events_since(self, name: str, since_us: int, after: int, limit: int) -> list[tuple[int, EventRow]]:
-        return [(number, row) for number, row in self._arrived(name, since_us) if number > after][:limit]
+    async def events_since(self, name: str, after: tuple[int, int], limit: int) -> list[tuple[int, EventRow]]:
+        since_us, _ = after
+        found = sorted(self._arrived(name, since_us), key=_age)
+        return found[bisect_right(found, after, key=_age) :][:limit]
 
     async def wait_paths(self) -> list[tuple[str, tuple[str, ...]]]:
         return sorted({(wait.event, wait.paths) for wait in self._waits.values()})
@@ -282,6 +285,11 @@ class MemoryStore:
         replaced = set(workflows)
         kept = [row for row in self._triggers if (row.workflow, row.version) not in replaced]
         self._triggers = [*kept, *triggers]
+
+
+def _age(event: tuple[int, EventRow]) -> tuple[int, int]:
+    number, row = event
+    return row.received_us, number
 
 
 def _matches(row: RunRow, query: RunQuery) -> bool:

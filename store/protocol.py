@@ -109,8 +109,11 @@ class Store(Protocol):
         """The newest event with this id."""
         ...
 
-    async def events_since(self, name: str, since_us: int, after: int, limit: int) -> list[tuple[int, EventRow]]:
-        """Events of that name received at or after `since_us`, oldest first, beginning behind the number `after`."""
+    async def events_since(self, name: str, after: tuple[int, int], limit: int) -> list[tuple[int, EventRow]]:
+        """Events of that name, and their numbers, oldest first: by when they were received, then by number.
+
+        They begin behind `after`, such a pair: `(since_us, 0)` first, then the last one's of the page before.
+        """
         ...
 
     async def wait_paths(self) -> list[tuple[str, tuple[str, ...]]]:

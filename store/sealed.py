@@ -245,8 +245,8 @@ class SealedStore:
         row = await self._store.event(event_id)
         return None if row is None else _unseal_event(self._codec, row)
 
-    async def events_since(self, name: str, since_us: int, after: int, limit: int) -> list[tuple[int, EventRow]]:
-        rows = await self._store.events_since(name, since_us, after, limit)
+    async def events_since(self, name: str, after: tuple[int, int], limit: int) -> list[tuple[int, EventRow]]:
+        rows = await self._store.events_since(name, after, limit)
         return [(number, _unseal_event(self._codec, row)) for number, row in rows]
 
 

@@ -1,5 +1,6 @@
 """What a server says of itself: what it runs and where to look, that it stops, and why it cannot go on."""
 
+import inspect
 import os
 import shlex
 import traceback
@@ -107,18 +108,17 @@ def _option(url: str) -> str:
 
 
 def _first_thing(workflows: tuple[Definition, ...], url: str) -> str:
-    """A line for curl that triggers the first workflow that an event triggers, else one that starts the first."""
+    """A line that starts the first workflow that no event starts; else one for curl, whose data is to be filled in."""
     for each in workflows:
-        for event in _events(each):
-            body = msgspec.json.encode({"name": event.replace("*", "example"), "data": {}}).decode()
-            return f"curl {url}/e/dev -d {shlex.quote(body)}"
-    first = workflows[0]
-    given = msgspec.json.encode(_sample(first)).decode()
-    return f"durably start {shlex.quote(first.name)} {shlex.quote(given)}{_option(url)}"
+        if not _events(each):
+            given = msgspec.json.encode(_sample(each)).decode()
+            return f"durably start {shlex.quote(each.name)} {shlex.quote(given)}{_option(url)}"
+    body = msgspec.json.encode({"name": _events(workflows[0])[0].replace("*", "example"), "data": {}}).decode()
+    return f"curl {url}/e/dev -d {shlex.quote(body)}"
 
 
 def _sample(definition: Definition) -> dict[str, Any]:
-    """An input of the right shape where parameters are simple; null stands for what has to be filled in."""
-    annotations: dict[str, Any] = definition.fn.__annotations__
-    names = [name for name in annotations if name != "return"]
-    return {name: SAMPLES.get(getattr(annotations[name], "__name__", annotations[name])) for name in names}
+    """What has to be given, in the right shape where parameters are simple; null stands for what is to be filled in."""
+    parameters = inspect.signature(definition.fn).parameters.values()
+    needed = {each.name: each.annotation for each in parameters if each.default is each.empty}
+    return {name: SAMPLES.get(getattr(kind, "__name__", kind)) for name, kind in needed.items()}

@@ -122,7 +122,7 @@ def draw(rows: Sequence[Row], began: datetime, end: datetime, now: datetime) -> 
     for row in shown:
         name = clean(row.name)
         name = name if len(name) <= width else name[: width - 1] + "…"
-        offset = f"+{how_long((row.start - began).total_seconds())}"
+        offset = f"+{how_long(max((row.start - began).total_seconds(), 0))}"
         took = how_long(_seconds(row, end)) if row.segments else ""
         yield Text.assemble(
             (f"{offset:>13}  ", "dim"),
@@ -145,16 +145,25 @@ def _outcome(row: Row, now: datetime) -> Text:
     if row.attempts > 1 and row.due_at is None:
         parts.append(f"{row.attempts} attempts")
     if row.due_at is not None:
-        parts.append(f"{'until' if row.kind == 'wait' else 'due'} {_when(row.due_at, now)}")
+        parts.append(_until(row.due_at, now) if row.kind == "wait" else f"due {_when(row.due_at, now)}")
     if row.run:
         parts.append(f"run {row.run}")
     return Text(", ".join(filter(None, parts)), OUTCOME_STYLES.get(row.outcome, "yellow" if row.due_at else ""))
 
 
+def _until(due_at: datetime, now: datetime) -> str:
+    left = (due_at - now).total_seconds()
+    return f"until {_clock(due_at, left)}" + (f" (in {how_long(left)})" if left > 0 else "")
+
+
 def _when(due_at: datetime, now: datetime) -> str:
     left = (due_at - now).total_seconds()
-    when = clock_time(due_at) if left < 86_400 else local_time(due_at)  # noqa: PLR2004 - seconds of a day
+    when = _clock(due_at, left)
     return f"in {how_long(left)} ({when})" if left > 0 else f"now ({when})"
+
+
+def _clock(at: datetime, left: float) -> str:
+    return clock_time(at) if left < 86_400 else local_time(at)  # noqa: PLR2004 - seconds of a day
 
 
 def _bar(row: Row, began: datetime, end: datetime) -> Text:

@@ -1,7 +1,7 @@
 """`durably replay`: does the code still do what a history says, and where does it stand after a part of it?"""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 from msgspec import to_builtins
@@ -19,8 +19,9 @@ from durably.api.commands.variables import local_variables
 from durably.api.console import clean, output_console
 from durably.engine.body.matching import outcome_of
 from durably.engine.body.playback import Playback
-from durably.engine.log.grammar import parse
+from durably.engine.log.grammar import Entry, parse
 from durably.engine.log.records import from_us
+from durably.engine.log.steps import find_step, known_steps
 from durably.engine.loop.handles import RunTask
 from durably.engine.loop.whereabouts import own_frames
 from durably.replay import Replayer
@@ -30,7 +31,7 @@ __all__ = ["replay"]
 
 @click.command(cls=Command)
 @click.argument("given", metavar="[FILE|RUN] TARGET", nargs=-1)
-@option("--until", metavar="SEQ", type=click.IntRange(1), help="Stop after this record, and show where the run stands.")
+@option("--until", metavar="SEQ|STEP", help="Stop after this record, or where this step is called, and show that.")
 @option("--pdb", "debug", is_flag=True, help="Open pdb there: at --until, where it does not fit, or at the end.")
 @option("--task", metavar="PATH", help="The asyncio task that --pdb opens in.  [default: the innermost]")
 @option("--all-open", is_flag=True, help="Try every open run of a store: which of them would block with this code?")
@@ -38,7 +39,7 @@ __all__ = ["replay"]
 def replay(
     *,
     given: tuple[str, ...],
-    until: int | None,
+    until: str | None,
     debug: bool,
     task: str | None,
     all_open: bool,
@@ -67,7 +68,7 @@ def replay(
         click.get_current_context().exit(NO)
 
 
-def _check_arguments(given: tuple[str, ...], *, until: int | None, debug: bool, all_open: bool) -> None:
+def _check_arguments(given: tuple[str, ...], *, until: str | None, debug: bool, all_open: bool) -> None:
     ctx = click.get_current_context()
     if all_open and (until is not None or debug):
         raise click.UsageError("--all-open looks at many runs, --until and --pdb at one: give FILE or RUN", ctx)
@@ -102,30 +103,53 @@ def _look(
     name: str,
     history: History,
     code: targets.Target,
-    until: int | None,
+    until: str | None,
     task: str | None,
     *,
     debug: bool,
     as_json: bool,
 ) -> bool:
     """Replay a part of it, and show where the code stands then."""
-    if until is not None and until > len(history):
-        raise DurablyError(f"run {name} has {len(history)} records, and no record {until}")
-    log = parse(history.entries())
+    entries = history.entries()
+    seq = None if until is None else _record(name, entries, until)
+    log = parse(entries)
     workflow = Replayer(code.workflows).workflow_of(log)
     try:
-        playback = Playback(workflow, name, log, until)
+        playback = Playback(workflow, name, log, seq)
     except LookupError as error:
         raise DurablyError(f"{error}: there is no code to look at yet") from None
     with playback:
         if as_json:
             print_json(_facts(name, playback))
         else:
-            for line in _picture(name, playback):
+            why = "" if seq is None else _why_earlier(entries[seq - 1], playback)
+            for line in _picture(name, playback, why):
                 output_console().print(line, soft_wrap=True)
         if debug:
             _debug(playback, task)
         return playback.misfit is None
+
+
+def _record(name: str, entries: Sequence[Entry], until: str) -> int:
+    """The number of a record, or that of the input after which the code calls a step, the last time."""
+    if until.isdecimal():
+        if not 1 <= int(until) <= len(entries):
+            raise DurablyError(f"run {name} has {len(entries)} records, and no record {until}")
+        return int(until)
+    step = find_step(known_steps(entries), until)
+    if step.called is None:
+        raise DurablyError(f"step {step.key} was not called in run {name}: its outcome was given")
+    return step.called
+
+
+def _why_earlier(wanted: Entry, playback: Playback) -> str:
+    """Why the code stands at an earlier record than the one that was asked for; empty where it does not."""
+    group = playback.group
+    if playback.misfit is not None or wanted.seq == group.seq:
+        return ""
+    if any(command is wanted.record for command in group.commands):
+        return f"record {wanted.seq} is what the code did after record {group.seq}: this is where it stood then"
+    return f"record {wanted.seq} tells the code nothing: it stood where it did after record {group.seq}"
 
 
 def _facts(name: str, playback: Playback) -> dict[str, object]:
@@ -145,11 +169,13 @@ def _facts(name: str, playback: Playback) -> dict[str, object]:
     }
 
 
-def _picture(name: str, playback: Playback) -> Iterator[Text]:
+def _picture(name: str, playback: Playback, why: str) -> Iterator[Text]:
     now = from_us(playback.instance.now_us)
     if playback.misfit is not None:
         yield Text(clean(str(playback.misfit)), "magenta")
         yield Text()
+    if why:
+        yield Text(why, "dim")
     yield Text.assemble("run ", (name, "bold"), f" at {playback.at}, {now.isoformat(timespec='seconds')}")
     outcome = outcome_of(playback.instance)
     if outcome is None:
@@ -172,13 +198,24 @@ def _debug(playback: Playback, path: str | None) -> None:
         open_debugger([], outcome)
         return
     alive = playback.instance.loop.alive()
-    chosen = next((task for task in alive if task.path == path), None)
-    if path is not None and chosen is None:
+    if path is not None and path not in {task.path for task in alive}:
         there = ", ".join(task.path for task in alive) or "none"
         raise DurablyError(f"there is no asyncio task {path!r} at {playback.at}; there are {there}")
-    if chosen is None and alive:
-        chosen = max(alive, key=lambda task: task.path.count("/"))
-    if chosen is None:
+    if not alive:
         say("the body has ended: there is no frame to look into")
         return
+    chosen = _nearest(alive, path)
+    if chosen is None:
+        say("no asyncio task is in a line of yours: there is no frame to look into")
+        return
+    if path not in {None, chosen.path}:
+        say(f"asyncio task {path} is in no line of yours: this is {chosen.path}, which has created it")
     open_debugger(own_frames(chosen.get_coro()))
+
+
+def _nearest(alive: Sequence[RunTask], path: str | None) -> RunTask | None:
+    """The innermost asyncio task with a frame of the user's: of all, or of this one and those that led to it."""
+    with_frames = [task for task in alive if own_frames(task.get_coro())]
+    if path is not None:
+        with_frames = [task for task in with_frames if f"{path}/".startswith(f"{task.path}/")]
+    return max(with_frames, key=lambda task: task.path.count("/"), default=None)

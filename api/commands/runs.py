@@ -1,10 +1,10 @@
 """`durably runs` and `durably show`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 
 import click
 from msgspec import to_builtins
-from rich.table import Table
 from rich.text import Text
 
 from durably import History, RunInfo
@@ -15,11 +15,12 @@ from durably.api.commands.picture import STATUS_STYLES, draw, head
 from durably.api.commands.source import Server, Source, open_source, reading
 from durably.api.commands.stack import draw_stack
 from durably.api.commands.timeline import timeline
-from durably.api.console import how_long, local_time, one_line, output_console
-from durably.api.remote import RunFilter
+from durably.api.console import clean, how_long, one_line, output_console
+from durably.api.remote import Refused, RunFilter
 from durably.api.target import Target
 from durably.engine.body.parked import ParkedTask
 from durably.engine.body.playback import Playback
+from durably.engine.errors import NondeterminismError
 from durably.engine.log.grammar import parse
 from durably.engine.log.records import from_us
 from durably.replay import Replayer
@@ -29,6 +30,13 @@ __all__ = ["runs", "show"]
 
 STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED")
 PHASES = ("blocked", "queued", "executing", "retrying", "waiting", "sleeping")
+
+HEADS = tuple(Text(name, "dim") for name in ("run", "workflow", "status", "created", "took", "tasks"))
+ALWAYS = 3
+"""Columns that are always there, whole: what a run is called and how it stands."""
+GAP = "  "
+LEAST_ERROR = 16
+"""Columns below which the beginning of an error tells nothing."""
 
 
 @click.command(cls=Command)
@@ -69,32 +77,43 @@ async def runs(
     if as_json:
         print_json(found)
     elif found:
-        output_console().print(_table(found))
+        console = output_console()
+        for line in _lines(found, console.width):
+            console.print(line, soft_wrap=True)
     else:
         say("no runs")
 
 
-def _table(found: Sequence[RunInfo]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("run", "workflow", "status", "created", "took", "tasks"):
-        table.add_column(name, no_wrap=name in {"run", "status"}, overflow="fold")
-    table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
-    for info in found:
-        took = "" if info.finished_at is None else how_long((info.finished_at - info.created_at).total_seconds())
-        status = Text(info.status, STATUS_STYLES[info.status])
-        if info.phase is not None:
-            status.append(f" {info.phase}", "bold magenta" if info.phase == "blocked" else "dim")
-        why = "" if info.error is None else one_line(str(info.error))
-        table.add_row(
-            info.id,
-            info.workflow,
-            status,
-            local_time(info.created_at),
-            took,
-            str(info.tasks),
-            Text(why, "red"),
-        )
-    return table
+def _lines(found: Sequence[RunInfo], width: int) -> Iterator[Text]:
+    """A line for each run. No id and no status is cut: where it is too narrow, what is least asked for goes."""
+    rows = [HEADS, *map(_cells, found)]
+    widths = [max(row[column].cell_len for row in rows) for column in range(len(HEADS))]
+    while len(widths) > ALWAYS and sum(widths) + len(GAP) * (len(widths) - 1) > width:
+        widths.pop()
+    left = width - sum(widths) - len(GAP) * len(widths)
+    for row, info in zip(rows, (None, *found), strict=True):
+        line = Text(GAP).join(_padded(cell, column) for cell, column in zip(row, widths, strict=False))
+        if info is not None and info.error is not None and left >= LEAST_ERROR:
+            why = Text(one_line(str(info.error), most=left), "red")
+            why.truncate(left, overflow="ellipsis")
+            line.append(GAP).append_text(why)
+        line.rstrip()
+        yield line
+
+
+def _cells(info: RunInfo) -> tuple[Text, ...]:
+    status = Text(info.status, STATUS_STYLES[info.status])
+    if info.phase is not None:
+        status.append(f" {info.phase}", "bold magenta" if info.phase == "blocked" else "dim")
+    took = "" if info.finished_at is None else how_long((info.finished_at - info.created_at).total_seconds())
+    created = info.created_at.astimezone().strftime("%Y-%m-%d %H:%M")
+    return Text(info.id), Text(clean(info.workflow)), status, Text(created), Text(took), Text(str(info.tasks))
+
+
+def _padded(cell: Text, width: int) -> Text:
+    padded = cell.copy()
+    padded.truncate(width, pad=True)
+    return padded
 
 
 @click.command(cls=Command)
@@ -111,22 +130,39 @@ async def show(run: str, target: str | None, server: Server, as_json: bool) -> N
     async with open_source(server) as source:
         info = await source.run(run)
         history = await source.history(run)
-        stack = await _stack(source, info, history, code)
+        stack, mismatch = await _standing(source, info, history, code)
     rows = timeline(history)
     if as_json:
-        print_json({**to_builtins(info), "timeline": rows, "stack": stack})
+        print_json({**to_builtins(info), "timeline": rows, "stack": stack, "mismatch": mismatch})
         return
     now = from_us(SystemClock().wall_us())
     console = output_console()
     for line in head(info, now):
         console.print(line, soft_wrap=True)
     console.print()
-    for line in draw(rows, info.created_at, info.finished_at or now, now):
+    began = min((record.at for record in history), default=info.created_at)  # of a fork, its origin's
+    for line in draw(rows, began, info.finished_at or now, now):
         console.print(line, soft_wrap=True)
-    if stack:
+    if stack or mismatch:
         console.print()
+    for text in clean(mismatch or "").splitlines():
+        console.print(Text(f"  {text}", "magenta"), soft_wrap=True)
     for line in draw_stack(stack, now):
         console.print(line, soft_wrap=True)
+
+
+async def _standing(
+    source: Source, info: RunInfo, history: History, code: Target | None
+) -> tuple[list[ParkedTask], str | None]:
+    """Where an open run's code stands, or why it stands nowhere: it does not fit, and nobody has marked that yet."""
+    try:
+        return await _stack(source, info, history, code), None
+    except NondeterminismError as misfit:
+        return [], str(misfit)
+    except Refused as refused:
+        if refused.status != HTTPStatus.CONFLICT:
+            raise
+        return [], str(refused)
 
 
 async def _stack(source: Source, info: RunInfo, history: History, code: Target | None) -> list[ParkedTask]:

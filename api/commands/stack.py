@@ -11,6 +11,7 @@ from durably.engine.body.parked import Awaited, Line, ParkedTask
 __all__ = ["draw_stack"]
 
 DAY_S = 86_400
+MOST_TASKS = 5
 Locals = Mapping[tuple[str, int], Sequence[tuple[str, str]]]
 """By a task's path and the number of its line, from the outermost one on."""
 
@@ -24,12 +25,14 @@ def draw_stack(tasks: Sequence[ParkedTask], now: datetime, variables: Locals | N
             yield from _line(line, indent + "  ")
             for name, value in (variables or {}).get((task.path, number), ()):
                 yield Text.assemble(f"{indent}      ", (name, "cyan"), (f" = {clean(value)}", "dim"))
-        if not task.stack:
-            yield Text(f"{indent}  not in a line of yours", "dim")
         for each in task.waits:
-            yield _wait(each, indent + "  ", now)
-        if not task.waits:
+            yield _wait(each, f"{indent}  waits for ", now)
+        if task.tasks:
+            yield Text(f"{indent}  waits for {_named(task.tasks)}", "dim")
+        elif not task.waits:
             yield Text(f"{indent}  waits for another asyncio task, a lock, a queue or the like", "dim")
+        for each in task.running:
+            yield _wait(each, f"{indent}  also running: ", now)
 
 
 def _line(line: Line, indent: str) -> Iterator[Text]:
@@ -38,8 +41,16 @@ def _line(line: Line, indent: str) -> Iterator[Text]:
         yield Text.assemble(indent, "  ", (clean(line.source), "green"))
 
 
-def _wait(each: Awaited, indent: str, now: datetime) -> Text:
-    text = Text.assemble(indent, ("waits for ", "yellow"), (clean(each.what), "yellow"))
+def _named(paths: Sequence[str]) -> str:
+    """`asyncio tasks 0/0 and 0/1`."""
+    if len(paths) == 1:
+        return f"asyncio task {paths[0]}"
+    *first, last = paths if len(paths) <= MOST_TASKS else (*paths[:MOST_TASKS], f"{len(paths) - MOST_TASKS:,} more")
+    return f"asyncio tasks {', '.join(first)} and {last}"
+
+
+def _wait(each: Awaited, label: str, now: datetime) -> Text:
+    text = Text.assemble((label, "yellow"), (clean(each.what.removeprefix("wait for ")), "yellow"))
     if each.since is not None:
         text.append(f", since {_when(each.since, now)}", "dim")
     if each.until is not None:

@@ -8,6 +8,8 @@ import msgspec
 from msgspec import Struct, field
 
 from durably import History
+from durably.api.console import how_long
+from durably.engine.body.commands import in_words
 from durably.replay import HistoryRecord
 
 __all__ = ["Note", "Row", "Segment", "timeline"]
@@ -79,11 +81,24 @@ class _Fold:
         self._copied = 0
 
     def apply(self, record: HistoryRecord) -> None:
+        if self._forked is not None and record.seq > self._copied and record.at < self._forked.start:
+            # What the code does anew has the time of the copied input before it: the fork began it when it was made.
+            record = HistoryRecord(record.seq, self._forked.start, record.to_dict())
         act = getattr(self, "_" + record.type.replace(".", "_"), None)
         if act is not None:
             act(record)
         if self._forked is not None and record.seq == self._copied:
-            self.rows.append(self._forked)
+            self._go_on_as(self._forked, record.at)
+
+    def _go_on_as(self, fork: Row, last: datetime) -> None:
+        """Close what was taken over. Steps and children without an end begin again: their old time is the origin's."""
+        fork.outcome = f"{how_long(max((fork.start - last).total_seconds(), 0))} later, {fork.outcome}"
+        again = [row for row in self._open.values() if row.kind in {"step", "child"}]
+        for row in again:
+            row.start = fork.start
+            row.segments = [Segment(row.segments[-1].doing, fork.start)]
+            row.notes, row.due_at = [], None
+        self.rows = [row for row in self.rows if row not in again] + [fork, *again]
 
     # -- rows
 
@@ -189,7 +204,7 @@ class _Fold:
         self._close(record.step, "canceled", record.at)
 
     def _timer_set(self, record: HistoryRecord) -> None:
-        row = self._row("timer", record.timer, f"sleep {record.delay:g} s", record.at)
+        row = self._row("timer", record.timer, f"sleep {in_words(record.delay)}", record.at)
         row.outcome, row.due_at = "sleeping", _time(record.due_at)
         self._begin(row, "sleeping", record.at)
 

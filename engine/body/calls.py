@@ -4,7 +4,7 @@ A call is held by the future that the code awaits. `record` is the command when 
 when the code no longer wants it, and `value` what the code gets from an outcome.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import reduce
 from types import CodeType, FrameType
 from typing import Any, Protocol, runtime_checkable
@@ -125,7 +125,7 @@ class EventWait(Struct, frozen=True):
     event: str
     match: Match
     where: str | None
-    vars: Mapping[str, Any]
+    vars: Raw
     timeout_us: int | None
     since_us: int
     """Events that have arrived since then count."""
@@ -140,7 +140,7 @@ class EventWait(Struct, frozen=True):
             event=self.event,
             match=Raw(encode(self.match.required)) if self.match.paths else NOTHING,
             where=self.where,
-            vars=Raw(encode(self.vars)) if self.vars else NOTHING,
+            vars=self.vars,
             timeout=_seconds(self.timeout_us),
             until=None if self.timeout_us is None else from_us(asked.deadline_us(key, self.timeout_us)),
             since=from_us(since_us),

@@ -23,7 +23,7 @@ from durably.engine.log.records import (
     WaitCanceled,
 )
 
-__all__ = ["describe", "input_of", "shown"]
+__all__ = ["describe", "in_words", "input_of", "shown"]
 
 LONGEST = 200
 
@@ -37,7 +37,7 @@ def describe(command: Command, *, with_input: bool = True) -> str:  # noqa: C901
         case StepCanceled():
             return f"cancel of step {command.name!r} ({command.step})"
         case TimerSet():
-            return f"timer {command.timer} of {command.delay:g} s"
+            return f"timer {command.timer} of {in_words(command.delay)}"
         case TimerCanceled():
             return f"cancel of timer {command.timer}"
         case EventAwaited():
@@ -86,12 +86,25 @@ def shown(raw: bytes) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
+def in_words(seconds: float) -> str:
+    """A duration as it was asked for, to the microsecond: `14 d`, `1 h 30 min`, `0.5 s`. Two that differ read so."""
+    left = round(seconds * 1_000_000)
+    parts: list[str] = []
+    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        count, left = divmod(left, unit * 1_000_000)
+        if count:
+            parts.append(f"{count} {name}")
+    if left or not parts:
+        parts.append(f"{left / 1_000_000:.6f}".rstrip("0").rstrip(".") + " s")
+    return " ".join(parts)
+
+
 def _called(line: str) -> str:
     return f", called at {line}" if line else ""
 
 
 def _limit(timeout: float | None) -> str:
-    return "" if timeout is None else f" for {timeout:g} s"
+    return "" if timeout is None else f" for {in_words(timeout)}"
 
 
 def _conditions(command: EventAwaited) -> str:

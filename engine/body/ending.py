@@ -20,7 +20,6 @@ from durably.engine.log.records import (
 )
 from durably.engine.retries.failures import describe, judge
 from durably.engine.retries.retry import GiveUp
-from durably.engine.values.codec import encode_result
 from durably.store.runtime import SECOND_US, Randomness
 
 __all__ = ["conclude", "timed_out"]
@@ -34,7 +33,7 @@ def conclude(instance: Instance, now_us: int, randomness: Randomness) -> End:
     for is an error of the body. Test mode does not retry.
     """
     try:
-        return RunSucceeded(output=Raw(encode_result(instance.result())))
+        return RunSucceeded(output=Raw(instance.encoded_result()))
     except BaseException as error:  # noqa: BLE001 - a body's SystemExit and CancelledError are its outcome (rule 6)
         return _failed(error, instance, now_us, randomness)
 

@@ -22,7 +22,7 @@ from durably.engine.declare.where import Where
 from durably.engine.errors import DurablyError, InvalidInput
 from durably.engine.handle import Run
 from durably.engine.log.limits import MAX_EVENTS
-from durably.engine.log.records import from_us, to_us
+from durably.engine.log.records import NOTHING, from_us, to_us
 from durably.engine.loop.as_completed import as_completed
 from durably.engine.loop.run_loop import RunLoop
 from durably.engine.retries.retry import RetryPolicy
@@ -180,7 +180,7 @@ async def wait_for_event(
         event=Event(name).name,  # which checks it
         match=Match.of(match, own),
         where=None if where is None else Where(where).expression,
-        vars=dict(vars or {}),
+        vars=Raw(encode(dict(vars))) if vars else NOTHING,
         timeout_us=None if timeout is None else duration_us(timeout, "timeout"),
         since_us=instance.beginning.since_us
         if lookback is None
@@ -239,7 +239,7 @@ async def start_child(workflow: Workflow[P, T], /, *args: P.args, **kwargs: P.kw
 
 async def signal_run(run_id: str, name: str, data: Any = None) -> None:
     """Send a signal to another run, once. To a run that has ended, or is unknown, it goes unheard."""
-    _instance("signal_run").signal(run_id, check_name(name, "a signal's name"), data)
+    _instance("signal_run").signal(check_name(run_id, "run_id"), check_name(name, "a signal's name"), data)
 
 
 async def publish(data: Any, topic: str = "progress") -> None:

@@ -54,7 +54,7 @@ from durably.engine.loop.budget import CpuBudget
 from durably.engine.loop.handles import Canceled, CommandFuture, Said, TimerHandle
 from durably.engine.loop.run_loop import Evicted, RunLoop, Spin
 from durably.engine.retries.retry import RetryPolicy
-from durably.engine.values.codec import digest, encode
+from durably.engine.values.codec import Decode, Unencodable, digest, encode, encode_result
 from durably.store.runtime import SECOND_US, seeded
 
 __all__ = ["Instance", "Undecodable"]
@@ -75,6 +75,9 @@ class Runnable(Protocol):
     signature: Signature
 
     def body(self, created: RunCreated, event: Event[Any] | None) -> Coroutine[Any, Any, Any]: ...
+
+    @property
+    def decode_result(self) -> Decode: ...
 
     def knows(self, name: str, version: int) -> bool: ...
 
@@ -370,6 +373,20 @@ class Instance:
         if self._spun is not None:
             raise self._spun
         return self.loop.outcome()
+
+    def encoded_result(self) -> bytes:
+        """What the body returned, as it is kept. Raises what it raised, and `Unencodable` when it cannot be kept.
+
+        What would not come back as the workflow is annotated to return is refused here: it is its own mistake, and
+        not that of a parent or a client who reads it.
+        """
+        output = encode_result(self.result())
+        try:
+            self.runnable.decode_result(output)
+        except ValueError as error:
+            name = self.runnable.name
+            raise Unencodable(f"workflow {name!r} returned something that misses its annotation: {error}") from None
+        return output
 
     @property
     def last_error(self) -> StepError | None:

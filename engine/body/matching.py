@@ -39,7 +39,6 @@ from durably.engine.log.records import (
     WaitCanceled,
 )
 from durably.engine.loop.budget import OutOfTime
-from durably.engine.values.codec import encode_result
 
 __all__ = [
     "Identity",
@@ -226,7 +225,7 @@ def outcome_of(instance: Instance) -> Outcome | None:
     if not instance.ended:
         return None
     try:
-        return encode_result(instance.result())
+        return instance.encoded_result()
     except BaseException as error:  # noqa: BLE001 - whatever the body raised is its end
         return error
 

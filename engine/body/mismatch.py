@@ -14,7 +14,15 @@ from durably.engine.body.instance import Instance
 from durably.engine.body.matching import Kind, Mismatch
 from durably.engine.errors import NondeterminismError, qualified_name
 from durably.engine.log.grammar import Group
-from durably.engine.log.records import RunStarted, from_us, type_name
+from durably.engine.log.records import (
+    AttemptStarted,
+    ChildStarted,
+    Command,
+    RunStarted,
+    StepScheduled,
+    from_us,
+    type_name,
+)
 from durably.engine.log.versions import ANYIO, ENGINE, PYTHON
 from durably.engine.values.differences import differences
 
@@ -56,24 +64,26 @@ def misfit(instance: Instance, group: Group, mismatch: Mismatch, places: Sequenc
     ]
     if len(places) > MOST_TASKS:
         lines.append(f"  and in {len(places) - MOST_TASKS:,} more asyncio tasks")
-    return _report(instance, group, mismatch.kind, lines)
+    return _report(instance, group, mismatch, lines)
 
 
 def damaged(instance: Instance, group: Group, problem: str) -> NondeterminismError:
     """What to say of a stored value that the code cannot decode any more (DESIGN rule 14)."""
-    return _report(instance, group, "damaged value", [f"  {problem}"])
+    return _report(instance, group, Mismatch("damaged value", None, None), [f"  {problem}"])
 
 
-def _report(instance: Instance, group: Group, kind: Kind, findings: Sequence[str]) -> NondeterminismError:
-    beginning, runnable = instance.beginning, instance.runnable
+def _report(instance: Instance, group: Group, mismatch: Mismatch, findings: Sequence[str]) -> NondeterminismError:
+    beginning, runnable, kind = instance.beginning, instance.runnable, mismatch.kind
+    where = "at" if kind == "damaged value" else "after"  # what the code does comes after what it was fed
     at = from_us(group.at_us).isoformat(timespec="seconds")
     run = f"run {beginning.run_id} of workflow {runnable.name!r} (version {runnable.version})"
     lines = [
-        f"{run} does not fit its history at record {group.seq}, {type_name(group.input)}, of {at}",
+        f"{run} does not fit its history {where} record {group.seq}, {type_name(group.input)}, of {at}",
         f"  {kind}: {_EXPLANATION[kind]}",
         *findings,
         *(f"  {line}" for line in _causes(beginning.started, runnable.code)),
-        f"  {_way_out(kind, runnable.version)} See docs/nondeterminism.md#{kind.replace(' ', '-')}",
+        f"  {_way_out(mismatch, instance)}",
+        f"  More in the documentation: nondeterminism, {kind!r}",
     ]
     return NondeterminismError("\n".join(lines), kind)
 
@@ -145,8 +155,7 @@ def _causes(started: RunStarted, code: str) -> list[str]:
     else:
         lines.append(
             f"The workflow's own code is unchanged (fingerprint {code}): a function it calls has changed, or it is not "
-            "deterministic. Time, randomness, a set's order, globals and the environment belong in steps; "
-            "`durably check TARGET` finds many of them."
+            "deterministic."
         )
     if changed:
         lines.append("Since then: " + ", ".join(f"{each.name} {each.then}, now {each.now}" for each in changed) + ".")
@@ -172,9 +181,15 @@ def _other_python(python: _Software) -> str:
     )
 
 
-def _way_out(kind: Kind, version: int) -> str:
-    keep = f"or keep the old workflow beside the new one as version={version + 1}."
-    match kind:
+def _way_out(mismatch: Mismatch, instance: Instance) -> str:
+    runnable, expected = instance.runnable, mismatch.expected
+    keep = f"or keep the old workflow beside the new one as version={runnable.version + 1}."
+    match mismatch.kind:
+        case "renamed" if (old := _declared(expected)) is not None:
+            return (
+                f'Give the new function the old name, `{old}`, or bring the change under `if patched("…"):` with the '
+                f"old way in its `else`, {keep}"
+            )
         case "damaged value":
             return f"Let the annotation take the old value as well, put the fitting code back, {keep}"
         case "new patch":
@@ -182,8 +197,24 @@ def _way_out(kind: Kind, version: int) -> str:
                 "Put `if patched(…):` with the old way back in the place of `deprecate_patch(…)` until no such run is "
                 f"open, {keep}"
             )
+        case _ if instance.beginning.started.code == runnable.code:
+            return (
+                "Run `durably check TARGET`, and put time, randomness, a set's order, globals and the environment into "
+                'steps; bring a function that has changed under `if patched("…"):` with the old way in its `else`.'
+            )
         case _:
             return (
                 'Put the fitting code back, or bring the change under `if patched("…"):` with the old way in its '
                 f"`else`, {keep}"
             )
+
+
+def _declared(command: Command | None) -> str | None:
+    """What declares a step or a workflow under the name that a history holds: `@step("reserve")`."""
+    match command:
+        case AttemptStarted() | StepScheduled():
+            return f'@step("{command.name}")'
+        case ChildStarted():
+            return f'@workflow("{command.workflow}")'
+        case _:
+            return None

@@ -70,7 +70,7 @@ def unknown_workflow(name: str, version: int, registry: Registry) -> Nondetermin
     known = ", ".join(f"{each.name} version {each.version}" for each in registry.all()) or "none"
     message = (
         f"the history is of workflow {name!r} version {version}, which is not among those given: {known}. "
-        "Keep it registered until its last run has ended. See docs/nondeterminism.md#unknown-workflow"
+        "Keep it registered until its last run has ended. More in the documentation: nondeterminism, 'unknown workflow'"
     )
     return NondeterminismError(message, kind)
 

@@ -9,6 +9,7 @@ from durably.engine.declare.fingerprint import fingerprint
 from durably.engine.errors import DurablyError
 from durably.engine.log.records import RunCreated
 from durably.engine.retries.retry import RetryPolicy
+from durably.engine.values.codec import Decode
 
 __all__ = ["Registered", "Registry"]
 
@@ -51,6 +52,11 @@ class Registered:
         self.retry = RetryPolicy.NEVER if is_step else definition.policy(default)
         self._default = default
         self._inherited = default if is_step else self.retry
+
+    @property
+    def decode_result(self) -> Decode:
+        """From the JSON of a result to what the function is annotated to return."""
+        return self.definition.decode_result
 
     def knows(self, name: str, version: int) -> bool:
         """Whether a workflow that the body calls is registered with the same engine."""

@@ -42,7 +42,7 @@ from durably.engine.log.records import (
 from durably.engine.log.state import RunState
 from durably.engine.retries.failures import describe
 from durably.engine.timing.timers import Timers
-from durably.store import Append, InboxRow, Ingest, Operation, Put, Result, RunRow, Store, TriggerRow
+from durably.store import Append, InboxRow, Ingest, Operation, Put, Result, RunRow, Store, TriggerRow, Written
 from durably.store.runtime import Clock, Randomness
 from durably.store.sealed import refuse_unreadable
 
@@ -79,7 +79,7 @@ class Core:
         """Gets the reason when this engine cannot go on: the store is damaged, or another engine has it."""
         self.draining = False
         self._abandoned = False
-        self.background = Background(self._fail)
+        self.background = Background(clock, self._fail)
         self.journal = Journal(
             store,
             clock,
@@ -108,7 +108,7 @@ class Core:
             clock,
             randomness,
             self.journal,
-            Outbox(store, self.arrivals, begin=self.begin, look=self._look),
+            Outbox(store, self.arrivals, begin=self.begin, look=self.look),
             resources=resources,
             perform=perform,
             when_loaded=self.loader.when_loaded,
@@ -124,7 +124,6 @@ class Core:
         self.lookups = Lookups(self.background, block=self.loader.block, rest=self.runs.rest)
         self.waits = Waits(store, self.executor, self.lookups)
         self.look_up = LookUps(back=self.waits.look_back, child=Children(store, self.executor, self.lookups).look_at)
-        self._recovering = False
         self._concerned: set[LiveRun] = set()
 
     # -- start and stop
@@ -139,7 +138,6 @@ class Core:
         except BaseException:
             await self.store.close()
             raise
-        self._recovering = True
         self.background.spawn(self._recover(), "recovery")
 
     async def _register(self) -> None:
@@ -219,34 +217,24 @@ class Core:
     @property
     def idle(self) -> bool:
         """Whether nothing can happen but by time, by a running body, or from outside."""
-        return (
-            not self._recovering
-            and self.journal.committer.idle
-            and self.loader.idle
-            and self.timers.idle
-            and self.starting.idle
-            and not self.background.busy
-        )
+        return self.journal.committer.idle and self.timers.idle and self.starting.idle and not self.background.busy
 
     # -- runs that go on
 
     async def _recover(self) -> None:
         """Load what was at work, and arm what waits for time; what is due beyond the horizon stays in the store."""
-        try:
-            after = 0
-            while rows := await self.store.open_runs(after, PAGE):
-                now_us = self.clock.now_us()
-                for row in rows:
-                    if self.runs.get(row.run) is not None:
-                        continue  # begun since this engine opened
-                    if row.phase not in WAITING_PHASES or (row.due_us is not None and row.due_us <= now_us):
-                        self.loader.request_number(row.run)
-                    elif row.due_us is not None:
-                        self.timers.set(row.run, row.due_us)
-                after = rows[-1].run
-            await self.look_into_inbox(await self.store.inbox_runs())
-        finally:
-            self._recovering = False
+        read, after = self.background.read, 0
+        while rows := await read(partial(self.store.open_runs, after, PAGE)):
+            now_us = self.clock.now_us()
+            for row in rows:
+                if self.runs.get(row.run) is not None:
+                    continue  # begun since this engine opened
+                if row.phase not in WAITING_PHASES or (row.due_us is not None and row.due_us <= now_us):
+                    self.loader.request_number(row.run)
+                elif row.due_us is not None:
+                    self.timers.set(row.run, row.due_us)
+            after = rows[-1].run
+        await self._look_into(await read(self.store.inbox_runs))
 
     def wake(self, number: int) -> None:
         """A run's timer or retry is due."""
@@ -294,15 +282,14 @@ class Core:
     def _resume(self, run: LiveRun, items: list[InboxRow]) -> None:
         resume(run, items, self.executor, self.look_up)
 
-    async def look_into_inbox(self, numbers: Sequence[int]) -> None:
-        """Something was put into the inboxes of these runs."""
+    async def _look_into(self, numbers: Sequence[int]) -> None:
         loaded: list[LiveRun] = []
         for number in numbers:
             run = self.runs.get(number)
             if run is None or (run.state is None and not run.loading):
                 self.loader.request_number(number)  # which reads the inbox too
             elif run.loading:  # and may have read it before
-                self.loader.when_loaded(run, partial(self._look, (number,)))
+                self.loader.when_loaded(run, partial(self.look, (number,)))
             else:
                 loaded.append(run)
         if loaded:
@@ -315,7 +302,7 @@ class Core:
                 held.enter_context(run.hold())
             states = [run.state for run in loaded]
             items: dict[int, list[InboxRow]] = {}
-            for item in await self.store.inbox([run.number for run in loaded]):
+            for item in await self.background.read(partial(self.store.inbox, [run.number for run in loaded])):
                 items.setdefault(item.run, []).append(item)
         for run, state in zip(loaded, states, strict=True):
             if state is not None and run.state is state:  # else it was loaded anew, and its inbox read again
@@ -327,8 +314,10 @@ class Core:
         if run.is_open:
             self.runs.rest(run)
 
-    def _look(self, numbers: Sequence[int]) -> None:
-        self.background.spawn(self.look_into_inbox(numbers), "inbox")
+    def look(self, numbers: Sequence[int]) -> None:
+        """Something was put into the inboxes of these runs: they see it soon."""
+        if numbers:
+            self.background.spawn(self._look_into(numbers), "inbox")
 
     def _expire(self, run: LiveRun, key: str) -> None:
         held = ExitStack()
@@ -339,7 +328,7 @@ class Core:
         """A wait's deadline has come: the inbox is looked at first (DESIGN section 3)."""
         state = run.state
         with held:
-            await self.look_into_inbox([run.number])
+            await self._look_into([run.number])
             await self.lookups.settled(run)
         if run.state is state and run.is_open:  # else it was loaded anew, and finds the deadline again
             if not run.blocked:
@@ -407,7 +396,6 @@ class Core:
                 self.background.spawn(self._settle_creation(run), "creation")
             else:
                 self.loader.request(run)
-        self._recovering = True
         self.background.spawn(self._settle(unknown), "recovery")
 
     async def _settle(self, unknown: list[Operation]) -> None:
@@ -415,11 +403,13 @@ class Core:
 
         Runs may have been created and inboxes filled, by groups too, and nobody was told: it is as at a start.
         """
+        read = self.background.read
         for operation in unknown:
             if isinstance(operation, Ingest):
-                stored = [await self.store.event(row.id) == row for row, *_ in operation.events]
+                stored = [await read(partial(self.store.event, row.id)) == row for row, *_ in operation.events]
                 reason = StoreError("the events were not stored; send them again")
-                operation.after(None if all(stored) else reason)
+                known = Written(known=tuple(range(len(stored))))  # their runs are found as at a start
+                operation.after(known if all(stored) else reason)
             elif isinstance(operation, Put):
                 operation.after(StoreError("whether it was stored is not known; ask again"))
         await self._recover()
@@ -428,7 +418,7 @@ class Core:
         """Tell who created a run whether that happened, now that the store knows."""
         stored, run.stored = run.stored, None
         assert stored is not None
-        if await self.store.run_numbered(run.number) is None:
+        if await self.background.read(partial(self.store.run_numbered, run.number)) is None:
             self.runs.remove(run)
             if not stored.done():
                 stored.set_exception(StoreError("the run was not started: the store failed. Start it again."))

@@ -22,7 +22,6 @@ from durably.engine.declare.registry import Registered
 from durably.engine.errors import DurablyError, RunConflict, StepError
 from durably.engine.execution.admission import Admission
 from durably.engine.execution.attempt import Attempt, Attempts, Ended, Perform
-from durably.engine.execution.inbox import claim
 from durably.engine.execution.journal import Journal
 from durably.engine.execution.live import LiveRun
 from durably.engine.execution.messages import publish
@@ -447,22 +446,16 @@ class Executor:
         """Feed a loaded run what lies in its inbox and is for it now; the rest is kept, or no use any more."""
         while (claimed := self._claimed(run)) is not None:
             number, record = claimed
-            del run.kept[number]
             if record is None:
                 self.append(run, self.stamp(self._state(run)), (), taken=(number,))
             else:
                 self._feed(run, record, taken=(number,))
 
     def _claimed(self, run: LiveRun) -> tuple[int, Input | None] | None:
-        """The first item that is an input for the run now, or no use any more."""
         instance = run.instance
         if instance is None or not run.is_open or run.blocked:
             return None
-        for number, item in run.kept.items():
-            claimed = claim(item, run.id, self._state(run), instance.loop.pending)
-            if claimed is not True:
-                return number, claimed or None
-        return None
+        return run.kept.take(run.id, self._state(run), instance.loop.pending)
 
     def discard(self, run: LiveRun, items: Iterable[int]) -> None:
         """Let nothing lie in the inbox of a run that has ended. One that goes on as another leaves it to that."""

@@ -1,6 +1,8 @@
 """What others want a run to see, until its owner puts it in the run's log (DESIGN rule 9)."""
 
 from collections.abc import Collection
+from functools import cached_property, lru_cache
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -14,14 +16,17 @@ from durably.engine.log.records import (
     ChildCanceled,
     ChildFailed,
     ChildSucceeded,
+    Continued,
     EventAwaited,
     EventReceived,
     Input,
+    RunCreated,
     SignalAwaited,
     SignalReceived,
     StepFailed,
     StepSucceeded,
     from_us,
+    to_us,
 )
 from durably.engine.log.state import RunState, event_id
 from durably.engine.values.codec import decode_json
@@ -29,6 +34,7 @@ from durably.engine.values.codec import decode_json
 __all__ = [
     "CancelItem",
     "ChildItem",
+    "Conditions",
     "EventItem",
     "Item",
     "Kept",
@@ -38,15 +44,22 @@ __all__ = [
     "SignalItem",
     "awaited_by",
     "claim",
+    "continued",
     "decode_item",
     "encode_item",
-    "had_events",
     "is_had",
 ]
 
 
-class CancelItem(Struct, tag="cancel", tag_field="type", frozen=True):
-    """Somebody asked for the run to be canceled."""
+class CancelItem(Struct, tag="cancel", tag_field="type", frozen=True, omit_defaults=True):
+    """Somebody asked for the run to be canceled. A parent asks its child, and not a stranger that has the id."""
+
+    parent: str | None = None
+    child: str = ""
+
+    def is_for(self, created: RunCreated) -> bool:
+        """Whether the run is the one that is meant."""
+        return self.parent is None or (self.parent, self.child) == (created.parent, created.child)
 
 
 class OutcomeItem(Struct, tag="outcome", tag_field="type", frozen=True):
@@ -133,29 +146,51 @@ def is_had(event: Raw, state: RunState) -> bool:
     return identity in state.events or (state.created is not None and event_id(state.created.event) == identity)
 
 
-MAX_HAD = 1_000
-"""Events that a run knows of from those it goes on from: it looks back to the last one's creation only."""
+MAX_HAD = 10_000
+"""Events that a run knows of from those it goes on from. What came before the oldest of more is not looked at again."""
 
 
-def had_events(state: RunState) -> tuple[str, ...]:
-    """The ids of the events that the run has had, and those it goes on from."""
-    assert state.created is not None
-    ids = [*state.events, event_id(state.created.event)]
-    return tuple(filter(None, ids[-MAX_HAD:]))
+def continued(state: RunState) -> Continued:
+    """What the run that goes on from this one has to know: the events that are for it, and those that are not."""
+    created = state.created
+    assert created is not None
+    since_us = state.created_us if created.continued is None else to_us(created.continued.since)
+    had = {event_id(created.event): state.created_us, **state.events}
+    had.pop("", None)
+    in_order = sorted(had.items(), key=itemgetter(1))
+    for _, at_us in in_order[:-MAX_HAD]:
+        since_us = max(since_us, at_us + 1)
+    return Continued(since=from_us(since_us), had={event: from_us(at_us) for event, at_us in in_order[-MAX_HAD:]})
 
 
 def awaited_by(event: Raw, state: RunState) -> tuple[str, ...]:
     """The keys of the run's waits that are for this event: one event wakes all it matches (DESIGN section 3)."""
-    fields = decode_json(bytes(event))
-    trigger = None if state.created is None else decode_json(bytes(state.created.event))
+    fields, conditions = decode_json(bytes(event)), Conditions(state)
     return tuple(
         key
         for key, wait in state.waits.items()
-        if isinstance(wait, EventAwaited) and wait.event == fields["name"] and _is_for(wait, fields, trigger)
+        if isinstance(wait, EventAwaited) and wait.event == fields["name"] and conditions.hold(wait, fields)
     )
 
 
-def _is_for(wait: EventAwaited, event: dict[str, Any], trigger: dict[str, Any] | None) -> bool:
-    if not Match.of(decode_json(bytes(wait.match)), trigger).holds(event):
-        return False
-    return wait.where is None or Where(wait.where).holds(event, trigger, decode_json(bytes(wait.vars)) or {})
+class Conditions:
+    """What a run's waits ask of events of their name. What it takes to tell is made once for many events."""
+
+    def __init__(self, state: RunState) -> None:
+        self._created = state.created
+
+    def hold(self, wait: EventAwaited, event: dict[str, Any]) -> bool:
+        """Whether a wait is for an event of its name, as decoded from JSON."""
+        if not _match(bytes(wait.match)).holds(event):
+            return False
+        return wait.where is None or Where(wait.where).holds(event, self._trigger, decode_json(bytes(wait.vars)) or {})
+
+    @cached_property
+    def _trigger(self) -> dict[str, Any] | None:
+        return None if self._created is None else decode_json(bytes(self._created.event))
+
+
+@lru_cache(maxsize=4096)
+def _match(required: bytes) -> Match:
+    """What a wait in a log asks for: values by path, those of the run's own event among them."""
+    return Match.of(decode_json(required), None)

@@ -104,30 +104,36 @@ class Intake:
             unique=not any(event.id for event in events),
             window_us=DEDUPLICATION_US,
         )
-        result = await self._store(operation)
+        result = await self._store(operation, prepared)
         if isinstance(result, Conflict):
             event_id = prepared[result.place].event_id
             raise EventConflict(
                 f"event {event_id!r} was sent before with other content; an id stands for one event: take a new one"
             )
-        if isinstance(result, Written):
-            await self._core.look_into_inbox(result.woken)
-        known = result.known if isinstance(result, Written) else ()
-        for index, each in enumerate(prepared):
-            if index not in known:
-                for row, created in each.runs:
-                    self._core.begin(row, created)
         return [each.event_id for each in prepared]
 
-    async def _store(self, operation: Ingest) -> Result:
+    async def _store(self, operation: Ingest, prepared: Sequence[Prepared]) -> Result:
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-
-        operation.after = partial(settle, answer)
+        operation.after = partial(self._stored, answer, prepared)
         self._core.journal.add(operation)
         result = await answer
         if isinstance(result, Refused):
             raise StoreError(f"the events were refused by the store: {result.reason}")
         return result
+
+    def _stored(
+        self, answer: "asyncio.Future[Result]", prepared: Sequence[Prepared], result: Result | StoreError
+    ) -> bool:
+        """Tell the sender, and go on with what the events started and woke: later, and whether or not he is there."""
+        waited_for = settle(answer, result)
+        if result is None or isinstance(result, Written):
+            known = result.known if result is not None else ()
+            for index, each in enumerate(prepared):
+                if index not in known:
+                    for row, created in each.runs:
+                        self._core.begin(row, created)
+            self._core.look(result.woken if result is not None else ())
+        return waited_for
 
     def _prepare(self, index: int, event: Event[Any], now_us: int) -> Prepared:
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from durably.engine.body.beginning import Beginning
 from durably.engine.body.instance import Instance
 from durably.engine.declare.registry import Registered
-from durably.engine.execution.inbox import Kept
+from durably.engine.execution.kept import KeptItems
 from durably.engine.log.grammar import Carry
 from durably.engine.log.state import RunState
 
@@ -82,7 +82,7 @@ class LiveRun:
         """Status, phase and due time as they were last written for lists."""
         self.blocked = False
         """Whether code and history do not fit: nothing starts, and outcomes go to the inbox (DESIGN rule 13)."""
-        self.kept: dict[int, Kept] = {}
+        self.kept = KeptItems()
         """What lies in its inbox, by item, and may be for it."""
         self.taken: dict[int, None] = {}
         """Inbox items that were taken since it was loaded: a read that began before may bring them once more."""

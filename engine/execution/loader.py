@@ -1,7 +1,8 @@
 """Runs in memory: loaded when something happens to them, evicted when too many wait (DESIGN rules 5, 6, 13)."""
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import structlog
@@ -140,11 +141,6 @@ class Loader:
         self._wanted: list[LiveRun] = []
         self._loading = False
 
-    @property
-    def idle(self) -> bool:
-        """Whether no run is being loaded."""
-        return not self._loading
-
     def when_loaded(self, run: LiveRun, action: Callable[[], None]) -> None:
         """Run `action` as soon as the run is in memory: at once if it is."""
         if run.state is not None and not run.todo and not run.loading:
@@ -171,13 +167,7 @@ class Loader:
         try:
             while self._wanted:
                 chunk, self._wanted = self._wanted[:CHUNK], self._wanted[CHUNK:]
-                numbers = [run.number for run in chunk]
-                for number, run_id in (await self._store.run_ids([run.number for run in chunk if not run.id])).items():
-                    self._runs.add(number, run_id)
-                logs = await self._store.records(numbers)
-                inbox: dict[int, list[InboxRow]] = {}
-                for item in await self._store.inbox(numbers):
-                    inbox.setdefault(item.run, []).append(item)
+                logs, inbox = await self._background.read(partial(self._read, chunk))
                 end_us = self._clock.elapsed_us() + SLICE_US
                 for run in chunk:
                     for _ in self._load(run, logs.get(run.number, []), inbox.get(run.number, [])):
@@ -186,6 +176,17 @@ class Loader:
                             end_us = self._clock.elapsed_us() + SLICE_US
         finally:
             self._loading = False
+
+    async def _read(self, chunk: Sequence[LiveRun]) -> tuple[Mapping[int, list[LogRow]], dict[int, list[InboxRow]]]:
+        """The logs and the inboxes of these runs, whose public ids are known then."""
+        numbers = [run.number for run in chunk]
+        for number, run_id in (await self._store.run_ids([run.number for run in chunk if not run.id])).items():
+            self._runs.add(number, run_id)
+        logs = await self._store.records(numbers)
+        inbox: dict[int, list[InboxRow]] = {}
+        for item in await self._store.inbox(numbers):
+            inbox.setdefault(item.run, []).append(item)
+        return logs, inbox
 
     def _load(self, run: LiveRun, rows: Sequence[LogRow], inbox: list[InboxRow]) -> Generator[None]:
         run.drop()

@@ -42,7 +42,7 @@ class Lookups:
     async def _look_up(self, run: LiveRun, item: int, look_up: Lookup, done: "asyncio.Future[None]") -> None:
         act = error = None
         try:
-            act = await look_up()
+            act = await self._background.read(look_up)
         except DurablyError as unreadable:  # a sealed body, of which the key was not given
             error = unreadable
         done.set_result(None)

@@ -20,8 +20,8 @@ from durably.engine.execution.inbox import (
     KnownChildItem,
     LookBackItem,
     SignalItem,
+    continued,
     encode_item,
-    had_events,
 )
 from durably.engine.log.records import (
     NOTHING,
@@ -31,7 +31,6 @@ from durably.engine.log.records import (
     ChildFailed,
     ChildStarted,
     ChildSucceeded,
-    Continued,
     EventAwaited,
     EventReceived,
     EventSent,
@@ -156,7 +155,7 @@ class Outbox:
             case ChildStarted():
                 self._start_child(parcel, run_id, state, record, at_us)
             case ChildCancelRequested():
-                parcel.tell(state.children[record.child].run, at_us, CancelItem())
+                parcel.tell(state.children[record.child].run, at_us, CancelItem(run_id, record.child))
             case BodyFailed() | RunSucceeded() | RunFailed() | RunCanceled() | RunContinued():
                 parcel.unwaits += [key for key, wait in state.waits.items() if isinstance(wait, EventAwaited)]
                 if not isinstance(record, BodyFailed):
@@ -222,7 +221,7 @@ class Outbox:
                 parent=created.parent,
                 child=created.child,
                 timeout=created.timeout,
-                continued=Continued(since=from_us(state.created_us), had=had_events(state)),
+                continued=continued(state),
             )
             parcel.heir = self._create(parcel, record.continued_to, again, at_us)
         elif created.parent is not None:

@@ -43,7 +43,7 @@ def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_up:
     run.taken.clear()  # what is still in the inbox has not been taken, whatever was tried
     if state.blocked is not None:
         executor.append(run, executor.stamp(state), [RunUnblocked(code=run.registered.code)])
-    if state.started_us is None and state.start_us is None and not _is_canceled(items):
+    if state.started_us is None and state.start_us is None and not _is_canceled(run, items):
         executor.start(run, run.registered)
     feed_inbox(run, items, executor, look_up)
     if run.is_open:
@@ -59,21 +59,8 @@ def feed_inbox(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look
 
     Outcomes come first and cancels last: what was done before a cancel must not be thrown away by it.
     """
-    cancels: list[int] = []
-    for row in items:
-        if row.item in run.taken or row.item in run.kept or row.item in run.lookups:
-            continue
-        match decode_item(row.body):
-            case CancelItem():
-                cancels.append(row.item)
-            case OutcomeItem() as item:
-                run.outcomes[item.step] = item.outcome(row.item)
-            case LookBackItem() as item:
-                look_up.back(run, item.wait, row.item)
-            case KnownChildItem() as item:
-                look_up.child(run, item.child, row.item)
-            case item:
-                run.kept[row.item] = item
+    new = [row for row in items if not (row.item in run.taken or row.item in run.kept or row.item in run.lookups)]
+    cancels = [row.item for row in new if not _put_in_place(run, row, executor, look_up)]
     for key in list(run.outcomes):
         if run.is_open:
             executor.deliver(run, key)
@@ -85,8 +72,33 @@ def feed_inbox(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look
         executor.discard(run, [row.item for row in items])
 
 
-def _is_canceled(items: Iterable[InboxRow]) -> bool:
-    return any(isinstance(decode_item(row.body), CancelItem) for row in items)
+def _put_in_place(run: LiveRun, row: InboxRow, executor: Executor, look_up: LookUps) -> bool:
+    """Keep an item where it is fed from. False for a cancel, which is fed when all else was."""
+    match decode_item(row.body):
+        case CancelItem() as item:
+            if _is_meant(item, run):
+                return False
+            executor.discard(run, [row.item])
+        case OutcomeItem() as item:
+            run.outcomes[item.step] = item.outcome(row.item)
+        case LookBackItem() as item:
+            look_up.back(run, item.wait, row.item)
+        case KnownChildItem() as item:
+            look_up.child(run, item.child, row.item)
+        case item:
+            run.kept.put(row.item, item)
+    return True
+
+
+def _is_canceled(run: LiveRun, items: Iterable[InboxRow]) -> bool:
+    asked = (decode_item(row.body) for row in items)
+    return any(isinstance(item, CancelItem) and _is_meant(item, run) for item in asked)
+
+
+def _is_meant(item: CancelItem, run: LiveRun) -> bool:
+    assert run.state is not None
+    assert run.state.created is not None
+    return item.is_for(run.state.created)
 
 
 def _gone(run: LiveRun, state: RunState) -> Iterator[tuple[str, StepState]]:

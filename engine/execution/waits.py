@@ -8,11 +8,12 @@ from msgspec import Raw
 
 from durably.engine.execution.deadlines import wake
 from durably.engine.execution.executor import Executor
-from durably.engine.execution.inbox import awaited_by, is_had
+from durably.engine.execution.inbox import Conditions, awaited_by, is_had
 from durably.engine.execution.live import LiveRun
 from durably.engine.execution.lookups import Lookups
 from durably.engine.log.records import EventAwaited, EventReceived, TimerFired, refuse_sealed, to_us
 from durably.engine.log.state import RunState
+from durably.engine.values.codec import decode_json
 from durably.store import Store
 
 __all__ = ["Waits"]
@@ -45,18 +46,20 @@ class Waits:
 
     async def _find(self, run: LiveRun, key: str) -> _Found | None:
         """The oldest event that the wait is for and the run has not had."""
-        after = 0
+        after: tuple[int, int] | None = None
         while True:
             state = run.state
             wait = None if state is None else state.waits.get(key)
             if state is None or not isinstance(wait, EventAwaited) or wait.since is None:
                 return None
-            page = await self._store.events_since(wait.event, to_us(wait.since), after, PAGE)
-            for after, row in page:  # noqa: B007 - the last one is where the next page begins
+            page = await self._store.events_since(wait.event, after or (to_us(wait.since), 0), PAGE)
+            conditions = Conditions(state)
+            for number, row in page:
+                after = (row.received_us, number)
                 refuse_sealed(row.body)
-                found = _Found(row.received_us, Raw(row.body))
-                if key in _reached(found, state):
-                    return found
+                event = Raw(row.body)
+                if conditions.hold(wait, decode_json(row.body)) and not is_had(event, state):
+                    return _Found(row.received_us, event)
             if len(page) < PAGE:
                 return None
 

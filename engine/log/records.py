@@ -110,12 +110,12 @@ class Copied(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Continued(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run knows of the one it goes on from, so that no event falls between the two."""
+    """What a run knows of those it goes on from, so that no event falls between them."""
 
     since: datetime
-    """When that one was created: as far back go waits for events."""
-    had: tuple[str, ...] = ()
-    """Ids of the events that it and those before it have had, the last thousand."""
+    """When the first of them was created: as far back go waits for events."""
+    had: dict[str, datetime] = {}
+    """Ids of the events that they have had since, and when."""
 
 
 class Resumed(Struct, frozen=True, kw_only=True):

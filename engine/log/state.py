@@ -163,8 +163,8 @@ class RunState:
         self.timers: dict[str, int] = {}
         self.waits: dict[str, Wait] = _NONE
         self.children: dict[str, ChildState] = _NONE
-        self.events: dict[str, None] = _NONE
-        """Ids of the events it has had, in order; the one that triggered it is in `created`."""
+        self.events: dict[str, int] = _NONE
+        """Ids of the events it has had, and when; the one that triggered it is in `created`."""
         self.scheduled = self.running = self.retrying = 0
         self._due: list[tuple[int, int, str, str]] = []
         self._taken: list[tuple[int, int, str, str]] = []
@@ -207,13 +207,7 @@ class RunState:
 
     def next_due_us(self) -> int | None:
         """When the earliest timer or retry is due that was not given out yet."""
-        due = self._due
-        while due:
-            at_us, _, kind, key = due[0]
-            if self._stands(at_us, kind, key):
-                return at_us
-            heappop(due)
-        return None
+        return self._first_us(self._due)
 
     def take_due(self, now_us: int) -> Due | None:
         """The earliest timer or retry that is due by now, the one first set among equals; it is given out once."""
@@ -221,7 +215,7 @@ class RunState:
         if at_us is None or at_us > now_us:
             return None
         taken = heappop(self._due)
-        self._taken.append(taken)
+        heappush(self._taken, taken)
         return Due(at_us, taken[2], taken[3])
 
     def earliest_us(self) -> int | None:
@@ -229,11 +223,8 @@ class RunState:
 
         What was given out need not have had its effect yet: after a crash before that it is due again.
         """
-        if self._taken:
-            self._taken = [each for each in self._taken if self._stands(each[0], each[2], each[3])]
-        if self._taken:
-            return min(self._taken)[0]
-        return self.next_due_us()
+        at_us = self._first_us(self._taken)
+        return self.next_due_us() if at_us is None else at_us
 
     def next_retry_us(self) -> int | None:
         """When the earliest retry of a step or of the body is due."""
@@ -254,6 +245,15 @@ class RunState:
             self.finished_us,
             self.continued_to,
         )
+
+    def _first_us(self, heap: list[tuple[int, int, str, str]]) -> int | None:
+        """The earliest of these that still stands. Those before it go: none is looked at by every call."""
+        while heap:
+            at_us, _, kind, key = heap[0]
+            if self._stands(at_us, kind, key):
+                return at_us
+            heappop(heap)
+        return None
 
     def _stands(self, at_us: int, kind: str, key: str) -> bool:
         return self._due_us[kind](self, key) == at_us
@@ -281,7 +281,7 @@ class RunState:
             self.created_us = to_us(record.copied.made_at)
             self.copied = record.copied.upto
         if record.continued is not None:
-            self.events = dict.fromkeys(record.continued.had)
+            self.events = {event: to_us(at) for event, at in record.continued.had.items()}
         if record.due_at is not None:
             self.start_us = due_us = to_us(record.due_at)
             self._wait(due_us, "start", RUN)
@@ -365,14 +365,14 @@ class RunState:
         if record.until is not None:
             self._wait(to_us(record.until), "wait", record.wait)
 
-    def _event_received(self, record: EventReceived, _at_us: int) -> None:
-        self._have(record.event)
+    def _event_received(self, record: EventReceived, at_us: int) -> None:
+        self._have(record.event, at_us)
         for key in record.waits:
             del self.waits[key]
 
-    def _have(self, event: msgspec.Raw) -> None:
+    def _have(self, event: msgspec.Raw, at_us: int) -> None:
         self.events = self.events or {}
-        self.events[event_id(event)] = None
+        self.events[event_id(event)] = at_us
 
     def _wait_gone(self, record: SignalReceived | WaitCanceled, _at_us: int) -> None:
         del self.waits[record.wait]
@@ -408,9 +408,9 @@ class RunState:
         if isinstance(record, RunContinued):
             self.continued_to = record.continued_to
 
-    def _given(self, record: OutcomeGiven, _at_us: int) -> None:
+    def _given(self, record: OutcomeGiven, at_us: int) -> None:
         if isinstance(record.record, EventReceived):
-            self._have(record.record.event)
+            self._have(record.record.event, at_us)
 
     def _nothing(self, record: EventSent | SignalSent | PatchMarked | Published, at_us: int) -> None:
         """A record that changes nothing but the run's length."""

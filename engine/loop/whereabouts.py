@@ -15,12 +15,12 @@ _GO_BETWEENS = frozenset({"wait_for"})
 
 def whereabouts(awaited: Any) -> str:
     """`function (file:line)` of the innermost frame of a coroutine that is not ours or asyncio's."""
-    return _place(own[-1]) if (own := own_frames(awaited)) else "at its end"
+    return _place(own[-1]) if (own := own_frames(awaited)) else _nowhere(awaited)
 
 
 def stack(awaited: Any) -> str:
     """The same for each such frame, the outermost first: `main (a.py:7) → inner (a.py:3)`."""
-    return " → ".join(map(_place, own_frames(awaited))) or "at its end"
+    return " → ".join(map(_place, own_frames(awaited))) or _nowhere(awaited)
 
 
 def called_by(frame: FrameType | None, otherwise: str) -> str:
@@ -36,10 +36,13 @@ def called_by(frame: FrameType | None, otherwise: str) -> str:
 def own_frames(awaited: Any) -> list[FrameType]:
     """The frames of a coroutine and of what it awaits, the outermost first, but for those of ours and of asyncio's.
 
-    All, where there is no other.
+    None of a step or a child that is handed to `gather`: no line of the user's awaits it in its asyncio task.
     """
-    frames = list(_frames(awaited))
-    return [frame for frame in frames if _package(frame) not in _LIBRARIES] or frames
+    return [frame for frame in _frames(awaited) if _package(frame) not in _LIBRARIES]
+
+
+def _nowhere(awaited: Any) -> str:
+    return "in no line of yours" if any(_frames(awaited)) else "at its end"
 
 
 def _place(frame: FrameType) -> str:

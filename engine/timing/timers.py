@@ -1,6 +1,7 @@
 """Which run is due when: the next due time of each run in a wheel, those beyond a horizon only in the store."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from durably.engine.execution.background import Background
 from durably.engine.execution.pump import Pump
@@ -40,8 +41,8 @@ class Timers:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is due and no look into the store is under way."""
-        return self._due.idle and not self._paging
+        """Whether nothing is due just now."""
+        return self._due.idle
 
     def set(self, run: int, due_us: int | None) -> None:
         """The run's earliest due time is now this one; None when it waits for nothing."""
@@ -104,15 +105,16 @@ class Timers:
             self._background.spawn(self._read(), "timers")
 
     async def _read(self) -> None:
+        read = self._background.read
         try:
             until_us = self._clock.now_us() + HORIZON_US
             after = (0, 0)
-            while rows := await self._due_runs(until_us, after, PAGE):
+            while rows := await read(partial(self._due_runs, until_us, after, PAGE)):
                 for due_us, run in rows:
                     if run not in self._held:
                         self.set(run, due_us)
                 due_us, run = after = rows[-1]
-            beyond = await self._due_runs(1 << 62, (until_us, 0), 1)
+            beyond = await read(partial(self._due_runs, 1 << 62, (until_us, 0), 1))
             if beyond:
                 self._page_by(beyond[0][0] - HORIZON_US // 2)
         finally:

@@ -56,5 +56,7 @@ class FileLock:
     def release(self) -> None:
         """Give the lock back. Legal twice, and before `acquire`."""
         if self._descriptor is not None:
+            with suppress(OSError):  # who reads the number later must not take it for somebody else's process
+                os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
             self._descriptor = None

@@ -141,10 +141,11 @@ SELECT DISTINCT run FROM inbox ORDER BY run
 SELECT id, name, received_us, digest, body FROM events WHERE id = ? ORDER BY event DESC LIMIT 1
 
 -- name: events_since
--- Events of that name, by number; the values of EventRow's fields behind it.
+-- Events of that name, oldest first; number, and the values of EventRow's fields behind it. The index events_name has
+-- them in this order, so that a page costs what it holds.
 SELECT event, id, name, received_us, digest, body FROM events
-WHERE name = ? AND received_us >= ? AND event > ?
-ORDER BY event LIMIT ?
+WHERE name = ? AND (received_us, event) > (?, ?)
+ORDER BY received_us, event LIMIT ?
 
 -- name: wait_paths
 -- Which values waits look at, by event name.

@@ -157,8 +157,8 @@ class SqliteReader:
         row = await self._first(QUERIES["event"], event_id)
         return None if row is None else EventRow._make(row)
 
-    async def events_since(self, name: str, since_us: int, after: int, limit: int) -> list[tuple[int, EventRow]]:
-        rows = await self._fetch(QUERIES["events_since"], [name, since_us, after, limit])
+    async def events_since(self, name: str, after: tuple[int, int], limit: int) -> list[tuple[int, EventRow]]:
+        rows = await self._fetch(QUERIES["events_since"], [name, *after, limit])
         return [(number, EventRow._make(row)) for number, *row in rows]
 
     async def wait_paths(self) -> list[tuple[str, tuple[str, ...]]]:

@@ -166,14 +166,19 @@ class Await(Node, frozen=True):
 
 
 class AwaitMessage(Node, frozen=True):
-    """Wait for an event or a signal from outside, or for an event that the program itself sends."""
+    """Wait for an event or a signal from outside, or for an event that the program itself sends.
+
+    It may be there already, and what comes in no time races with what begins beside it. So it begins on its own.
+    """
 
     kind: Literal["event", "signal"] = "event"
     name: Literal["a", "b"] = "a"
     at_most: float = 0
     where: Literal["", "event.data.n % 2 == 0"] = ""
+    after: float = 0
 
     async def run(self, machine: Machine) -> Any:
+        await asyncio.sleep(self.after)
         timeout = self.at_most or None
         if self.kind == "event":
             message: Any = await wait_for_event(f"app/{self.name}", where=self.where or None, timeout=timeout)
@@ -207,12 +212,14 @@ class Patched(Node, frozen=True):
 
 
 class Child(Node, frozen=True):
-    """Let a child run do it."""
+    """Let a child run do it. It may take no time; see above."""
 
     part: "Part"
     by: Literal["call", "start"] = "call"
+    after: float = 0
 
     async def run(self, machine: Machine) -> Any:
+        await asyncio.sleep(self.after)
         try:
             if self.by == "call":
                 return await machine.child(self.part)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import count
 from typing import Any
+from zlib import crc32
 
 import msgspec
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ Grow = Callable[[], Part]
 # -- leaves
 
 WAITS = st.sampled_from([2.0, 5.0, 12.0, 800.0])
+AFTER = st.just(0.1)
 LIMITED = st.just(0.0) | WAITS
 EVENTS = st.sampled_from(["a", "b"])
 STEP = "step"
@@ -45,8 +47,10 @@ RACING_LEAVES = [
     STUMBLES,
     st.builds(nodes.Draw, st.sampled_from(["now", "random", "uuid4"])),
     st.builds(nodes.Await, EVENTS, WAITS),
-    st.builds(nodes.AwaitMessage, st.just("event"), EVENTS, LIMITED, st.sampled_from(["", "event.data.n % 2 == 0"])),
-    st.builds(nodes.AwaitMessage, st.just("signal"), EVENTS, LIMITED),
+    st.builds(
+        nodes.AwaitMessage, st.just("event"), EVENTS, LIMITED, st.sampled_from(["", "event.data.n % 2 == 0"]), AFTER
+    ),
+    st.builds(nodes.AwaitMessage, st.just("signal"), EVENTS, LIMITED, after=AFTER),
 ]
 
 # -- what is made of smaller parts
@@ -82,7 +86,7 @@ CERTAIN: list[Callable[[Draw, Grow], Part]] = [
     lambda _, grow: nodes.Finally(grow(), grow()),
     lambda draw, grow: nodes.Rescue(grow(), grow(), draw(ERRORS)),
     lambda draw, grow: nodes.Compensate(grow(), grow(), draw(st.booleans())),
-    lambda draw, grow: nodes.Child(grow(), draw(st.sampled_from(["call", "start"]))),
+    lambda draw, grow: nodes.Child(grow(), draw(st.sampled_from(["call", "start"])), draw(AFTER)),
     lambda _, grow: nodes.Patched(grow()),
 ]
 """What leaves the outcome certain, if the parts do."""
@@ -146,7 +150,7 @@ def numbered(program: Program) -> Program:
     """Give each step a name of its own, and no two things the same time.
 
     What happens at the very same microsecond may happen in either order. So durations get odd fractions of a second,
-    spread by Knuth's factor so that sums of them differ too.
+    scattered so that sums of them differ too.
     """
     numbers = count(1)
 
@@ -154,7 +158,7 @@ def numbered(program: Program) -> Program:
         if value == STEP:
             return f"s{next(numbers)}"
         if isinstance(value, float) and value:
-            return round(value + next(numbers) * 2_654_435_761 % 2**20 / 1e6, 6)
+            return round(value + crc32(b"%d" % next(numbers)) % 1_000_000 / 1e6, 6)
         return value
 
     return msgspec.convert(changed(msgspec.to_builtins(program), odd), Program)

@@ -588,13 +588,16 @@ async def test_a_wait_looks_back_if_there_is_something_to_see(
 
 
 async def test_events_are_found_by_name_and_time_a_page_at_a_time(store: Store) -> None:
-    for place, received_us in enumerate((100, 300, 200)):
+    for place, received_us in enumerate((100, 300, 200, 200)):
         await commit(store, arrival(f"e{place}", received_us=received_us))
     await commit(store, Ingest([Arrival(event("x")._replace(name="other", received_us=300))]))
-    first = await store.events_since("parcel/shipped", 200, 0, 1)
-    assert [row.id for _, row in first] == ["e1"]
-    rest = await store.events_since("parcel/shipped", 200, first[0][0], 10)
-    assert [row.id for _, row in rest] == ["e2"]
+    after, seen = (200, 0), []
+    while page := await store.events_since("parcel/shipped", after, 1):
+        [(number, row)] = page
+        after = (row.received_us, number)
+        seen.append(row.id)
+    assert seen == ["e2", "e3", "e1"], "the oldest first, each once"
+    assert [row.id for _, row in await store.events_since("parcel/shipped", (200, 0), 2)] == ["e2", "e3"]
 
 
 async def test_which_values_waits_look_at_is_known(store: Store) -> None:

@@ -191,3 +191,21 @@ def test_who_waits_goes_on_when_the_server_is_back(spawn: Spawn, server: Any) ->
     assert (waiting.returncode, out) == (0, '"awake"\n')
     assert "run n of nap SUCCEEDED" in errors
     assert back.process.poll() is None
+
+
+def test_a_list_with_a_long_error_keeps_ids_and_status_whole(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    why = json.dumps({"why": "no\n" + "x" * 500})
+    assert server("start", "fail", why, "--run-id", "a-run-with-an-id-of-36-characters-ok", "--wait").returncode == 1
+    assert server("start", "nap", '{"seconds": 3600}', "--run-id", "n").returncode == 0
+    for columns in (80, 120, 200, None):
+        if columns is None:
+            monkeypatch.delenv("COLUMNS")
+        else:
+            monkeypatch.setenv("COLUMNS", str(columns))
+        printed = server("runs").stdout.splitlines()
+        assert re.fullmatch(r"run +workflow +status.*", printed[0])
+        assert re.match(r"n +nap +RUNNING (sleeping|executing)", printed[1])
+        assert re.match(r"a-run-with-an-id-of-36-characters-ok  fail +FAILED", printed[2])
+        assert max(map(len, printed)) <= (columns or 200)
+        assert len(printed) == 3
+    assert "NonRetriableError" in printed[2]

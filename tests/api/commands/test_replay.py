@@ -121,7 +121,8 @@ def test_until_shows_where_every_asyncio_task_is_parked(durably: Durably, store:
     done = durably("replay", "r1", "old.py", "--store", store, "--until", "5")
     assert done.exit_code == 0, done.output
     assert picture(done) == (
-        """run r1 at record 4, step.succeeded, THEN
+        """record 5 is what the code did after record 4: this is where it stood then
+run r1 at record 4, step.succeeded, THEN
   asyncio task 0
     order  old.py:20
       async with asyncio.TaskGroup() as group:
@@ -129,19 +130,19 @@ def test_until_shows_where_every_asyncio_task_is_parked(durably: Durably, store:
         reservation = 'reservation of lamp'
         group = <TaskGroup tasks=2 entered>
         number = 1
-    waits for another asyncio task, a lock, a queue or the like
+    waits for asyncio tasks 0/0 and 0/1
     asyncio task 0/0
       watch  old.py:14
         await asyncio.sleep(3600)
           sku = 'lamp0'
           card_token = <redacted>
-      waits for timer 0/0/timer#0 of 3600 s, since HH:MM:SS (0 ms ago), until HH:MM:SS (in 1 h)
+      waits for timer 0/0/timer#0 of 1 h, since HH:MM:SS (0 ms ago), until HH:MM:SS (in 1 h)
     asyncio task 0/1
       watch  old.py:14
         await asyncio.sleep(3600)
           sku = 'lamp1'
           card_token = <redacted>
-      waits for timer 0/1/timer#0 of 3600 s, since HH:MM:SS (0 ms ago), until HH:MM:SS (in 1 h)
+      waits for timer 0/1/timer#0 of 1 h, since HH:MM:SS (0 ms ago), until HH:MM:SS (in 1 h)
 """
     )
 
@@ -155,6 +156,22 @@ def test_until_before_that_shows_the_step(durably: Durably, store: str) -> None:
     assert wait["key"] == "0/reserve#0"
     assert wait["what"].startswith('step \'reserve\' (0/reserve#0) with {"sku":"lamp"}, called at old.py:19')
     assert task["locals"] == [{"sku": "'lamp'"}]
+
+
+def test_until_a_step_is_where_that_is_called(durably: Durably, store: str) -> None:
+    for wanted in ("reserve", "0/reserve#0"):
+        done = durably("replay", "r1", "old.py", "--store", store, "--until", wanted)
+        assert done.stdout.startswith("run r1 at record 2, run.started")
+        assert "reservation = await reserve(sku)" in done.stdout
+
+
+def test_until_a_record_that_is_not_fed_says_why_it_stands_earlier(durably: Durably, store: str) -> None:
+    done = durably("replay", "r1", "old.py", "--store", store, "--until", "6")
+    first, second, *_ = done.stdout.splitlines()
+    assert first == "record 6 is what the code did after record 4: this is where it stood then"
+    assert second.startswith("run r1 at record 4, step.succeeded")
+    fed = durably("replay", "r1", "old.py", "--store", store, "--until", "4").stdout
+    assert fed.startswith("run r1 at record 4, step.succeeded")
 
 
 def test_where_it_does_not_fit_the_difference_and_the_place_are_shown(durably: Durably, store: str) -> None:
@@ -174,6 +191,8 @@ def test_a_body_that_has_ended_is_told_with_what_it_came_to(durably: Durably, st
     ("args", "said", "status"),
     [
         (["r1", "old.py", "--until", "99"], "run r1 has 6 records, and no record 99", 1),
+        (["r1", "old.py", "--until", "0"], "and no record 0", 1),
+        (["r1", "old.py", "--until", "nope"], "the run's history has no step 'nope'; it has 0/reserve#0", 1),
         (["r1", "old.py", "--until", "1"], "the body of run r1 had not begun by record 1", 1),
         (["r1", "old.py", "--pdb", "--task", "0/9"], "there is no asyncio task '0/9'", 1),
         (["r1"], "Missing argument TARGET", 2),
@@ -205,6 +224,51 @@ def test_pdb_opens_in_the_frame_that_waits(durably: Durably, store: str, tmp_pat
     assert "watch()" in debugger
     assert "(durably) 'lamp1'" in debugger
     assert "The code stands still" in debugger
+
+
+GATHERED = """
+import asyncio
+from durably import Engine, step, workflow
+
+@step
+async def ship(parcel: int) -> None:
+    await asyncio.Event().wait()
+
+@workflow
+async def gathers() -> None:
+    parcels = [1, 2]
+    await asyncio.gather(*(ship(each) for each in parcels))
+
+async def fill(url):
+    async with Engine(url, workflows=[gathers], drain_timeout=0) as engine:
+        run = await engine.start(gathers, run_id="g")
+        while len(await run.history()) < 4:
+            await asyncio.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [((), ""), (("--task", "0/1"), "asyncio task 0/1 is in no line of yours: this is 0, which has created it")],
+)
+def test_pdb_opens_where_steps_were_gathered_and_never_in_a_frame_of_ours(
+    durably: Durably, tmp_path: Path, chosen: tuple[str, ...], said: str
+) -> None:
+    del durably
+    (tmp_path / "gathered.py").write_text(GATHERED)
+    sys.path.insert(0, str(tmp_path))
+    flows: Any = import_module("gathered")
+    url = f"sqlite:///{tmp_path}/gathered.db"
+    asyncio.run(flows.fill(url))
+    command = [*DURABLY, "replay", "g", "gathered.py", "--store", url, "--pdb", *chosen]
+    done = subprocess.run(command, cwd=tmp_path, input="p parcels\nq\n", capture_output=True, text=True, check=True)
+    shown, _, debugger = done.stdout.partition("> ")
+    assert "waits for step 'ship' (0/1/ship#0)" in shown
+    assert "call_step" not in shown
+    assert "kwargs" not in shown
+    assert "gathers()" in debugger
+    assert "(durably) [1, 2]" in debugger
+    assert said in done.stderr
 
 
 def test_pdb_on_a_terminal(durably: Durably, store: str, tmp_path: Path) -> None:

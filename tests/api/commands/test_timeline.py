@@ -141,7 +141,7 @@ QUEUED = ("queued", "", [("waiting", 0, 1, True)])
             ],
             [
                 QUEUED,
-                ("sleep 60 s", "over", [("sleeping", 1, 61, True)]),
+                ("sleep 1 min", "over", [("sleeping", 1, 61, True)]),
                 ("blocked", "the code fits again", [("blocked", 2, 9, True)]),
             ],
             id="blocked while it sleeps",
@@ -241,11 +241,30 @@ def test_what_a_fork_has_taken_over_is_above_a_line() -> None:
     assert [(row.name, row.outcome, row.run) for row in rows] == [
         ("queued", "", ""),
         ("a", "succeeded", ""),
-        ("fork", "taken over up to record 4", "r0"),
+        ("fork", "58 s later, taken over up to record 4", "r0"),
         ("b", "running", ""),
     ]
+    assert [(each.doing, each.start) for each in rows[3].segments] == [("waiting", at(60)), ("running", at(70))]
+    assert rows[3].start == at(60)
     assert "+1 min" in lines(rows, 80, 80)[1]
     assert lines(rows, 80, 80)[1].endswith("taken over up to record 4, run r0")
+
+
+def test_a_child_that_a_fork_takes_over_without_its_end_begins_with_the_fork() -> None:
+    created = {"origin": "r0", "copied": {"upto": 3, "made_at": at(100_000)}}
+    rows = timeline(
+        history(
+            (0, "run.created", created),
+            (0, "run.started", NOTHING),
+            (0, "child.started", {**child(0), "run": "r1"}),
+            (100_002, "child.succeeded", {"child": "0/pay#0", "output": 1}),
+        )
+    )
+    assert shown(rows)[1:] == [
+        ("fork", "1 d 3 h later, taken over up to record 3", INSTANT),
+        ("pay", "succeeded", [("elsewhere", 100_000, 100_002, True)]),
+    ]
+    assert "+1 d 3 h" in lines(rows, 100_002, 100_002)[-1]
 
 
 GIVEN: list[tuple[dict[str, Any], Any]] = [
@@ -327,7 +346,7 @@ def test_the_picture_of_what_others_do() -> None:
     assert "═" * 32 in pay
     assert pay.endswith("running, run r0")
     assert f"{' ' * 8}{'┄' * 24}" in approve
-    assert "waiting, until in 1 min" in approve
+    assert approve.endswith("(in 1 min)")
     assert f"{' ' * 16}◆{' ' * 7}◆{' ' * 7}" in progress
     assert '2 messages, last "\\u001b[2J"' in progress
     assert signaled.endswith("run r9")
@@ -385,7 +404,7 @@ async def test_a_real_history_has_a_row_for_each_thing_it_waited_for() -> None:
         rows = timeline(await run.history())
     assert [(row.name, row.outcome, row.attempts) for row in rows] == [
         ("queued", "", 0),
-        ("sleep 60 s", "over", 0),
+        ("sleep 1 min", "over", 0),
         ("shaky", "succeeded", 3),
     ]
     # 2 s for each of three attempts, 10 s before each retry

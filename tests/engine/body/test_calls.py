@@ -14,6 +14,7 @@ from durably.engine.body.calls import Call, ChildCall, ContinueAsNew, EventWait,
 from durably.engine.declare.matching import Match
 from durably.engine.log.grammar import Carry
 from durably.engine.log.records import (
+    NOTHING,
     ChildCancelRequested,
     EventAwaited,
     SignalAwaited,
@@ -51,7 +52,14 @@ def asked(now_us: int = 0, **carry: Any) -> Any:
 
 
 def event_wait(**fields: Any) -> EventWait:
-    given: dict[str, Any] = {"match": Match(), "where": None, "vars": {}, "timeout_us": None, "since_us": 5, **fields}
+    given: dict[str, Any] = {
+        "match": Match(),
+        "where": None,
+        "vars": NOTHING,
+        "timeout_us": None,
+        "since_us": 5,
+        **fields,
+    }
     return EventWait(event="made", **given)
 
 
@@ -81,7 +89,7 @@ def test_a_step_counts_its_starts_over_incarnations() -> None:
 
 
 def test_a_wait_for_an_event_says_all_that_the_store_and_replay_need() -> None:
-    wait = event_wait(match=Match.of({"data.n": 1}, None), where="true", vars={"x": 2}, timeout_us=3 * SECOND)
+    wait = event_wait(match=Match.of({"data.n": 1}, None), where="true", vars=Raw(b'{"x":2}'), timeout_us=3 * SECOND)
     assert wait.record("k", asked(10)) == EventAwaited(
         wait="k",
         event="made",

@@ -198,7 +198,7 @@ CASES = [
         "2, run.started, of 2026-01-01T00:00:00+00:00",
         """
   expected (history): step 'reserve' (0/reserve#0) with {"sku":"lamp","count":1}, called at FILE:LINE
-  got (code):         timer 0/timer#0 of 60 s
+  got (code):         timer 0/timer#0 of 1 min
   at 0: without_the_reservation (FILE:LINE)""",
     ),
     Case(
@@ -244,7 +244,7 @@ CASES = [
         "2, run.started, of 2026-01-01T00:00:00+00:00",
         """
   expected (history): nothing more
-  got (code):         timer 0/timer#0 of 60 s
+  got (code):         timer 0/timer#0 of 1 min
   at 0: that_sets_the_timer_earlier (FILE:LINE)""",
     ),
     Case(
@@ -281,8 +281,8 @@ CASES = [
         "changed delay",
         "4, step.succeeded, of 2026-01-01T00:00:00+00:00",
         """
-  expected (history): timer 0/timer#0 of 60 s
-  got (code):         timer 0/timer#0 of 90 s
+  expected (history): timer 0/timer#0 of 1 min
+  got (code):         timer 0/timer#0 of 1 min 30 s
   at 0: with_a_longer_sleep (FILE:LINE)""",
     ),
     Case(
@@ -290,7 +290,7 @@ CASES = [
         "ended early",
         "4, step.succeeded, of 2026-01-01T00:00:00+00:00",
         """
-  expected (history): timer 0/timer#0 of 60 s
+  expected (history): timer 0/timer#0 of 1 min
   got (code):         the body returned "1 lamp\"""",
     ),
     Case(
@@ -342,6 +342,10 @@ WAY_OUT = {
     "new patch": "  Put `if patched(…):` with the old way back in the place of `deprecate_patch(…)` until no such "
     "run is open, or",
 }
+WAY_OUT["renamed"] = (
+    '  Give the new function the old name, `@step("reserve")`, or bring the change under `if patched("…"):` with the '
+    "old way in its `else`, or"
+)
 USUAL_WAY_OUT = (
     '  Put the fitting code back, or bring the change under `if patched("…"):` with the old way in its `else`, or'
 )
@@ -354,13 +358,14 @@ def without_places(message: str) -> str:
 
 
 def whole_message(case: Case, run: str) -> list[str]:
-    see = f"See docs/nondeterminism.md#{case.kind.replace(' ', '-')}"
+    where = "at" if case.kind == "damaged value" else "after"
     return [
-        f"run {run} of workflow 'order' (version 1) does not fit its history at record {case.record}",
+        f"run {run} of workflow 'order' (version 1) does not fit its history {where} record {case.record}",
         f"  {case.kind}: {EXPLANATION[case.kind]}",
         *case.findings.splitlines()[1:],
         CAUSE,
-        f"{WAY_OUT.get(case.kind, USUAL_WAY_OUT)} keep the old workflow beside the new one as version=2. {see}",
+        f"{WAY_OUT.get(case.kind, USUAL_WAY_OUT)} keep the old workflow beside the new one as version=2.",
+        f"  More in the documentation: nondeterminism, {case.kind!r}",
     ]
 
 
@@ -457,8 +462,8 @@ OTHER_CASES = [
         "changed wait",
         AT_START,
         """
-  expected (history): wait for event 'app/paid' (0/event#0) that matches {"id":1} for 60 s
-  got (code):         wait for event 'app/paid' (0/event#0) that matches {"id":2} for 60 s
+  expected (history): wait for event 'app/paid' (0/event#0) that matches {"id":1} for 1 min
+  got (code):         wait for event 'app/paid' (0/event#0) that matches {"id":2} for 1 min
   at 0: for_another_event (FILE:LINE)""",
     ),
     Case(
@@ -466,8 +471,8 @@ OTHER_CASES = [
         "extra",
         AT_START,
         """
-  expected (history): wait for event 'app/paid' (0/event#0) that matches {"id":1} for 60 s
-  got (code):         wait for signal 'paid' (0/signal#0) for 60 s
+  expected (history): wait for event 'app/paid' (0/event#0) that matches {"id":1} for 1 min
+  got (code):         wait for signal 'paid' (0/signal#0) for 1 min
   at 0: for_a_signal (FILE:LINE)""",
     ),
     Case(
@@ -510,7 +515,7 @@ async def test_a_workflow_that_is_not_there_is_told_with_those_that_are() -> Non
     assert error.kind == "unknown workflow"
     assert str(error) == (
         "the history is of workflow 'order' version 1, which is not among those given: child version 1. Keep it "
-        "registered until its last run has ended. See docs/nondeterminism.md#unknown-workflow"
+        "registered until its last run has ended. More in the documentation: nondeterminism, 'unknown workflow'"
     )
 
 
@@ -576,10 +581,9 @@ async def test_unchanged_code_that_is_not_deterministic_is_named_as_that() -> No
         history = await run.history()
     message = str(mismatch(fickle, history))
     assert "  The workflow's own code is unchanged (fingerprint " in message
-    assert (
-        "a function it calls has changed, or it is not deterministic. Time, randomness, a set's order, globals and the "
-        "environment belong in steps; `durably check TARGET` finds many of them." in message
-    )
+    assert "a function it calls has changed, or it is not deterministic.\n" in message
+    assert "  Run `durably check TARGET`, and put time, randomness, a set's order, globals and the" in message
+    assert "Put the fitting code back" not in message
 
 
 def begun_with(history: History, **versions: str) -> History:

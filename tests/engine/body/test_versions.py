@@ -207,7 +207,7 @@ async def test_a_deprecated_patch_fits_runs_that_have_it_and_blocks_those_from_b
         assert error is not None
         assert "  new patch: the code takes it for granted that this run goes the way of a patch" in error.message
         assert "  got (code):         patch 'check'" in error.message
-        assert "See docs/nondeterminism.md#new-patch" in error.message
+        assert "nondeterminism, 'new patch'" in error.message
         await deploy(engine, with_step_before)
         assert await older.result() == ["net"]
 

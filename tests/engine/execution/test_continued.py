@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from durably import Event, continue_as_new, wait_for_event, workflow
+from durably.engine.execution import inbox
 from durably.testing import TestEngine
 
 pytestmark = pytest.mark.anyio
@@ -48,3 +49,42 @@ async def test_each_event_is_given_to_one_run_of_the_chain(max_parked: int) -> N
         await engine.restart()
         await engine.send(Event("tick"))
         assert await run.result() == 3
+
+
+@workflow
+async def one_at_a_time(seen: list[int]) -> list[int]:
+    event = await wait_for_event("item", timeout=10)
+    if event is None:
+        return seen
+    await asyncio.sleep(1)
+    return continue_as_new([*seen, event.data["number"]])
+
+
+@pytest.mark.parametrize("max_parked", [0, 100])
+async def test_a_backlog_is_worked_off_over_many_runs(max_parked: int) -> None:
+    async with TestEngine(workflows=[one_at_a_time], max_parked=max_parked) as engine:
+        run = await engine.start(one_at_a_time, [])
+        await engine.clock.advance(0.1)
+        for number in range(5):
+            await engine.send(Event("item", {"number": number}))
+            await engine.clock.advance(0.01)
+        assert await run.result() == [0, 1, 2, 3, 4]
+
+
+@workflow
+async def takes(count: int, left: bool = True) -> int:
+    for taken in range(count):
+        if await wait_for_event("item", timeout=1) is None:
+            return taken
+    return continue_as_new(1, left=False) if left else -1
+
+
+async def test_events_beyond_what_is_remembered_are_not_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "MAX_HAD", 3)
+    async with TestEngine(workflows=[takes], max_parked=100) as engine:
+        run = await engine.start(takes, 8)
+        await engine.quiesce()
+        for number in range(8):
+            await engine.send(Event("item", {"number": number}))
+            await engine.clock.advance(0.01)
+        assert await run.result() == 0

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from durably import Event, Run, start_child, wait_for_event, wait_for_signal, workflow
-from durably.store import InboxRow, MemoryStore
+from durably.store import EventRow, InboxRow, LogRow, MemoryStore, OpenRun, StoreUnavailable
 from durably.testing import TestEngine
 
 pytestmark = pytest.mark.anyio
@@ -164,3 +165,105 @@ async def test_what_waits_for_a_run_keeps_no_engine_from_stopping(max_parked: in
         await engine.start(waits)
         await engine.quiesce()
         await engine.send(Event("made"))
+
+
+# -- a store that cannot be read for a while
+
+
+class UnreadableStore(MemoryStore):
+    """Reads of one kind fail so many times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kind = ""
+        self.fails = 0
+
+    def _read(self, kind: str) -> None:
+        if kind == self.kind and self.fails:
+            self.fails -= 1
+            raise StoreUnavailable("the disk said EIO")
+
+    async def inbox(self, runs: Sequence[int]) -> list[InboxRow]:
+        self._read("inbox")
+        return await super().inbox(runs)
+
+    async def inbox_runs(self) -> list[int]:
+        self._read("inbox_runs")
+        return await super().inbox_runs()
+
+    async def records(self, runs: Sequence[int]) -> dict[int, list[LogRow]]:
+        self._read("records")
+        return await super().records(runs)
+
+    async def open_runs(self, after: int, limit: int) -> list[OpenRun]:
+        self._read("open_runs")
+        return await super().open_runs(after, limit)
+
+    async def due_runs(self, before_us: int, after: tuple[int, int], limit: int) -> list[tuple[int, int]]:
+        self._read("due_runs")
+        return await super().due_runs(before_us, after, limit)
+
+    async def events_since(self, name: str, after: tuple[int, int], limit: int) -> list[tuple[int, EventRow]]:
+        self._read("events_since")
+        return await super().events_since(name, after, limit)
+
+
+@workflow
+async def waits_for_all() -> list[Any]:
+    signal = await wait_for_signal("ok", timeout=100)
+    event = await wait_for_event("made", lookback=timedelta(hours=1), timeout=100)
+    await asyncio.sleep(3600)
+    return [signal and signal.data, event and event.id]
+
+
+READS = ["inbox", "inbox_runs", "records", "open_runs", "due_runs", "events_since"]
+
+
+@pytest.mark.parametrize("kind", READS)
+async def test_a_read_that_fails_is_tried_again_until_it_succeeds(max_parked: int, kind: str) -> None:
+    """Only damage stops an engine, or another owner of its store (DESIGN rule 8)."""
+    store, engine = UnreadableStore(), TestEngine(workflows=[waits_for_all], max_parked=max_parked)
+    engine.use_store(store)
+    async with engine:
+        run = await engine.start(waits_for_all)
+        await engine.send(Event("made", id="e1"))
+        await engine.quiesce()
+        store.kind, store.fails = kind, 3
+        if kind in ("open_runs", "inbox_runs", "records"):
+            await engine.restart()
+        await run.signal("ok", 1)
+        await engine.clock.advance(50)
+        await engine.clock.advance(4_000)
+        assert await run.result() == [1, "e1"]
+        assert store.fails == 0
+        assert not engine.core.failed.done()
+        await engine.replay_finished()
+
+
+async def test_a_deadline_waits_for_an_inbox_that_cannot_be_read(max_parked: int) -> None:
+    """What lies there may be what the run waits for."""
+    store, engine = UnreadableStore(), TestEngine(workflows=[collects], max_parked=max_parked)
+    engine.use_store(store)
+    async with engine:
+        run = await engine.start(collects, 1)
+        await engine.clock.advance(59)
+        store.kind, store.fails = "inbox", 5
+        await run.signal("ok", 1)
+        await engine.clock.advance(10)
+        assert await run.result() == [1]
+        assert store.fails == 0
+
+
+@pytest.mark.parametrize("kind", ["inbox", "records"])
+async def test_an_engine_stops_although_it_cannot_read(max_parked: int, kind: str) -> None:
+    store, engine = UnreadableStore(), TestEngine(workflows=[collects], max_parked=max_parked)
+    engine.use_store(store)
+    async with engine:
+        run = await engine.start(collects, 1)
+        await engine.quiesce()
+        store.kind, store.fails = kind, 1_000
+        await run.signal("ok", 1)
+        await engine.quiesce()
+        core = engine.core
+    assert store.fails >= 998
+    assert not core.failed.done()

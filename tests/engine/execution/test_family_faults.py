@@ -105,8 +105,8 @@ async def check(engine: TestEngine, run: Run[Any], at: str) -> None:
     types = Counter(history.types())
     assert (types["event.sent"], types["event.received"], types["message.published"]) == (1, 1, 2), at
     assert (types["child.succeeded"], types["child.canceled"]) == (1, 1), at
-    assert len(await engine.core.store.events_since("family/asked", 0, 0, 10)) == 1, at
-    assert len(await engine.core.store.events_since("family/answered", 0, 0, 10)) == 1, at
+    assert len(await engine.core.store.events_since("family/asked", (0, 0), 10)) == 1, at
+    assert len(await engine.core.store.events_since("family/answered", (0, 0), 10)) == 1, at
     assert await engine.core.store.inbox_runs() == [], at
     assert await engine.core.store.wait_paths() == [], at
     await engine.replay_finished()

@@ -1,7 +1,7 @@
 """Ways in: events and started runs, their ids, duplicates and conflicts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,8 +18,12 @@ from durably import (
     StoreError,
     current,
     step,
+    wait_for_event,
+    wait_for_signal,
     workflow,
 )
+from durably.store import MemoryStore, Operation, UnknownOutcome
+from durably.store.protocol import Done
 from durably.testing import TestEngine
 
 pytestmark = pytest.mark.anyio
@@ -285,3 +289,98 @@ async def test_a_rerun_with_input_that_does_not_fit_starts_nothing(engine: TestE
     with pytest.raises(InvalidInput):
         await first.rerun(input={"number": "many"})
     assert len(await engine.list_runs()) == 1
+
+
+# -- callers that go away
+
+
+@workflow(on="go")
+async def goes(event: Event) -> str:
+    return event.name
+
+
+@workflow
+async def waits() -> object:
+    signal = await wait_for_signal("ok")
+    return signal and signal.data
+
+
+@workflow
+async def waits_for_event() -> object:
+    event = await wait_for_event("woken")
+    return event and event.name
+
+
+@pytest.mark.parametrize("turns", range(1, 6))
+async def test_what_a_caller_brought_has_its_effect_when_he_goes_away(turns: int) -> None:
+    """A client that hangs up between the commit and the answer: what is durable is seen at once, not at a restart."""
+    async with TestEngine(workflows=[goes, waits, waits_for_event]) as engine:
+        signaled, canceled, woken = [await engine.start(each) for each in (waits, waits, waits_for_event)]
+        await engine.quiesce()
+        calls = [
+            asyncio.ensure_future(call)
+            for call in (
+                signaled.signal("ok", 1),
+                canceled.cancel(),
+                engine.send(Event("go", id="e1")),
+                engine.send(Event("woken", id="e2")),
+            )
+        ]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+        await engine.quiesce()
+        assert [await run.status() for run in (signaled, canceled, woken)] == ["SUCCEEDED", "CANCELED", "SUCCEEDED"]
+        assert [info.status for info in await engine.list_runs(workflow="goes")] == ["SUCCEEDED"]
+
+
+async def test_a_sender_has_his_answer_before_the_runs_begin() -> None:
+    begun: list[str] = []
+
+    @workflow(on="go")
+    async def notes(event: Event) -> None:
+        begun.append(event.id)
+
+    @workflow
+    async def notes_when_woken() -> None:
+        await wait_for_event("go")
+        begun.append("woken")
+
+    async with TestEngine(workflows=[notes, notes_when_woken], max_parked=10) as engine:
+        await engine.start(notes_when_woken)
+        await engine.quiesce()
+        [event_id] = await engine.send(Event("go"))
+        assert begun == []
+        await engine.settle()
+        assert sorted(begun) == sorted([event_id, "woken"])
+
+
+class UnsureStore(MemoryStore):
+    """Nobody knows what became of the next commit; it was not carried out."""
+
+    unsure = False
+
+    def submit(self, batch: Sequence[Operation], done: Done) -> None:
+        if self.unsure:
+            self.unsure = False
+            asyncio.get_running_loop().call_soon(done, UnknownOutcome("the disk said EIO"))
+        else:
+            super().submit(batch, done)
+
+
+async def test_a_known_event_sent_again_starts_nothing_when_its_commit_is_unknown() -> None:
+    """It is found in the store, from the first time: the runs prepared for the second are not there."""
+    store, engine = UnsureStore(), TestEngine(workflows=[goes], max_parked=10)
+    engine.use_store(store)
+    async with engine:
+        event = Event("go", id="once")
+        await engine.send(event)
+        await engine.settle()
+        store.unsure = True
+        assert await engine.send(event) == ["once"]
+        assert len(engine.core.runs) == 0, "a run that is in no store"
+        await engine.settle()
+        assert len(await engine.list_runs()) == 1
+        assert not engine.core.failed.done()

@@ -80,7 +80,7 @@ async def test_a_run_whose_code_has_changed_is_blocked_and_says_why() -> None:
         assert info.error is not None
         assert info.error.type == "durably.NondeterminismError"
         for part in (
-            f"run {run.id} of workflow 'order' (version 1) does not fit its history at record 2, run.started",
+            f"run {run.id} of workflow 'order' (version 1) does not fit its history after record 2, run.started",
             """expected (history): step 'reserve' (0/reserve#0) with {"sku":"lamp"}, called at test_loader.py:""",
             """got (code):         step 'charge' (0/charge#0) with {"cents":100}, called at test_loader.py:""",
             f"at 0: changed ({__file__}:",

@@ -72,7 +72,7 @@ async def sends() -> list[Any]:
 
 
 async def events(engine: TestEngine, name: str) -> list[str]:
-    return [row.id for _, row in await engine.core.store.events_since(name, 0, 0, 100)]
+    return [row.id for _, row in await engine.core.store.events_since(name, (0, 0), 100)]
 
 
 @pytest.mark.parametrize("restart", [False, True])

@@ -59,7 +59,7 @@ async def test_each_asyncio_task_with_its_line_and_what_it_waits_for(max_parked:
             BEGAN + timedelta(seconds=60),
             BEGAN + timedelta(seconds=660),
         )
-        assert wait.what == "wait for event 'app/paid' (0/event#0) that matches {\"id\":1} for 600 s"
+        assert wait.what == "wait for event 'app/paid' (0/event#0) that matches {\"id\":1} for 10 min"
         assert (child.path, child.stack[-1].function, child.stack[-1].source) == (
             "0/0",
             "watch",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from durably import Event, Run, RunFailed, current, now, send_event, step, wait_for_event, workflow
+from durably.engine.execution import inbox
 from durably.store import MemoryStore
 from durably.testing import TestEngine
 
@@ -221,6 +222,30 @@ async def test_looking_back_goes_through_all_pages(running: Running, monkeypatch
         assert await run.result() == 7
 
 
+async def looked_at(count: int) -> int:
+    """How often a wait and an event are compared when that many waits look back over as many events."""
+
+    @workflow
+    async def looks_back() -> int:
+        await asyncio.sleep(10)
+        events = await asyncio.gather(
+            *(wait_for_event("shipped", match={"data.n": n}, timeout=1) for n in range(count))
+        )
+        return len([event for event in events if event is not None])
+
+    async with TestEngine(workflows=[looks_back]) as engine:
+        run = await engine.start(looks_back)
+        await engine.send(*(shipped("a", -1 - number) for number in range(count)))
+        before = inbox._match.cache_info()
+        assert await run.result() == 0
+        after = inbox._match.cache_info()
+    return after.hits + after.misses - before.hits - before.misses
+
+
+async def test_each_wait_that_looks_back_is_compared_once_with_each_event() -> None:
+    assert [await looked_at(count) for count in (5, 20)] == [5 * 5, 20 * 20]
+
+
 class SlowStore(MemoryStore):
     """Reads come back only when they are let, as those of a disk may."""
 
@@ -230,8 +255,8 @@ class SlowStore(MemoryStore):
         self.gate.set()
         self.asked = 0
 
-    async def events_since(self, name: str, since_us: int, after: int, limit: int) -> Any:
-        found = await super().events_since(name, since_us, after, limit)
+    async def events_since(self, name: str, after: tuple[int, int], limit: int) -> Any:
+        found = await super().events_since(name, after, limit)
         self.asked += 1
         await self.gate.wait()
         return found
