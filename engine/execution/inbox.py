@@ -181,7 +181,7 @@ class Conditions:
 
     def hold(self, wait: EventAwaited, event: dict[str, Any]) -> bool:
         """Whether a wait is for an event of its name, as decoded from JSON."""
-        if not _match(bytes(wait.match)).holds(event):
+        if not matched(bytes(wait.match)).holds(event):
             return False
         return wait.where is None or Where(wait.where).holds(event, self._trigger, decode_json(bytes(wait.vars)) or {})
 
@@ -191,6 +191,6 @@ class Conditions:
 
 
 @lru_cache(maxsize=4096)
-def _match(required: bytes) -> Match:
+def matched(required: bytes) -> Match:
     """What a wait in a log asks for: values by path, those of the run's own event among them."""
     return Match.of(decode_json(required), None)

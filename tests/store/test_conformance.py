@@ -591,7 +591,8 @@ async def test_events_are_found_by_name_and_time_a_page_at_a_time(store: Store) 
     for place, received_us in enumerate((100, 300, 200, 200)):
         await commit(store, arrival(f"e{place}", received_us=received_us))
     await commit(store, Ingest([Arrival(event("x")._replace(name="other", received_us=300))]))
-    after, seen = (200, 0), []
+    seen: list[str] = []
+    after = (200, 0)
     while page := await store.events_since("parcel/shipped", after, 1):
         [(number, row)] = page
         after = (row.received_us, number)

@@ -236,9 +236,9 @@ async def looked_at(count: int) -> int:
     async with TestEngine(workflows=[looks_back]) as engine:
         run = await engine.start(looks_back)
         await engine.send(*(shipped("a", -1 - number) for number in range(count)))
-        before = inbox._match.cache_info()
+        before = inbox.matched.cache_info()
         assert await run.result() == 0
-        after = inbox._match.cache_info()
+        after = inbox.matched.cache_info()
     return after.hits + after.misses - before.hits - before.misses
 
 
