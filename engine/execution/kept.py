@@ -3,12 +3,16 @@
 from collections import deque
 from collections.abc import Collection, Iterator
 from heapq import merge
+from typing import Any
 
 from durably.engine.execution.inbox import Kept, SignalItem, claim
 from durably.engine.log.records import Input, SignalAwaited
 from durably.engine.log.state import RunState
 
 __all__ = ["KeptItems"]
+
+_NONE: dict[Any, Any] = {}
+"""What most runs have: 64 bytes each, so it is shared, and never put into."""
 
 
 class KeptItems:
@@ -18,11 +22,13 @@ class KeptItems:
     the first can be its next input, and only while it waits for that name.
     """
 
+    __slots__ = ("_items", "_others", "_signals")
+
     def __init__(self) -> None:
-        self._items: dict[int, Kept] = {}
-        self._signals: dict[str, deque[int]] = {}
+        self._items: dict[int, Kept] = _NONE
+        self._signals: dict[str, deque[int]] = _NONE
         """By name, oldest first."""
-        self._others: dict[int, None] = {}
+        self._others: dict[int, None] = _NONE
 
     def __contains__(self, number: int) -> bool:
         return number in self._items
@@ -35,10 +41,13 @@ class KeptItems:
 
     def put(self, number: int, item: Kept) -> None:
         """Keep an item. Those put later are newer."""
+        self._items = self._items or {}
         self._items[number] = item
         if isinstance(item, SignalItem):
+            self._signals = self._signals or {}
             self._signals.setdefault(item.name, deque()).append(number)
         else:
+            self._others = self._others or {}
             self._others[number] = None
 
     def clear(self) -> None:
