@@ -8,7 +8,7 @@ from zlib import crc32
 import msgspec
 from hypothesis import strategies as st
 
-from tests.properties import nodes
+from tests.properties import leaves, nodes
 from tests.properties.nodes import Part
 from tests.properties.programs import Message, Program
 from tests.properties.values import changed
@@ -28,29 +28,29 @@ EVENTS = st.sampled_from(["a", "b"])
 STEP = "step"
 """Stands for the name of a step until it is given one."""
 STEPS = st.builds(
-    nodes.Do,
+    leaves.Do,
     st.just(STEP),
     takes=st.sampled_from([1.0, 4.0, 9.0, 700.0]),
     fails=st.sampled_from([0] * 9 + [1, 2, 3]),
     step=st.sampled_from(["work"] * 6 + ["hurried", "fragile"]),
     draw=st.sampled_from(["", "", "now", "random", "uuid4"]),
 )
-SLEEPS = st.builds(nodes.Sleep, LIMITED, st.sampled_from(["asyncio", "durably", "anyio"]))
+SLEEPS = st.builds(leaves.Sleep, LIMITED, st.sampled_from(["asyncio", "durably", "anyio"]))
 CERTAIN_LEAVES = [
     *[STEPS] * 9,
     *[SLEEPS] * 3,
-    st.builds(nodes.Set, EVENTS),
-    st.builds(nodes.Send, EVENTS, st.integers(0, 3)),
+    st.builds(leaves.Set, EVENTS),
+    st.builds(leaves.Send, EVENTS, st.integers(0, 3)),
 ]
-STUMBLES = st.builds(nodes.Stumble)
+STUMBLES = st.builds(leaves.Stumble)
 RACING_LEAVES = [
     STUMBLES,
-    st.builds(nodes.Draw, st.sampled_from(["now", "random", "uuid4"])),
-    st.builds(nodes.Await, EVENTS, WAITS),
+    st.builds(leaves.Draw, st.sampled_from(["now", "random", "uuid4"])),
+    st.builds(leaves.Await, EVENTS, WAITS),
     st.builds(
-        nodes.AwaitMessage, st.just("event"), EVENTS, LIMITED, st.sampled_from(["", "event.data.n % 2 == 0"]), AFTER
+        leaves.AwaitMessage, st.just("event"), EVENTS, LIMITED, st.sampled_from(["", "event.data.n % 2 == 0"]), AFTER
     ),
-    st.builds(nodes.AwaitMessage, st.just("signal"), EVENTS, LIMITED, after=AFTER),
+    st.builds(leaves.AwaitMessage, st.just("signal"), EVENTS, LIMITED, after=AFTER),
 ]
 
 # -- what is made of smaller parts
@@ -71,7 +71,7 @@ def _tame(grow: Grow) -> Grow:
 
     def grow_tame() -> Part:
         part = grow()
-        return nodes.Rescue(part, nodes.Sleep(), "Exception") if part.raises else part
+        return nodes.Rescue(part, leaves.Sleep(), "Exception") if part.raises else part
 
     return grow_tame
 
