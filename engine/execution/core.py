@@ -103,12 +103,20 @@ class Core:
         self.timers = Timers(clock, self._watched(self.wake), store.due_runs, self.background)
         self.starting: Pump[LiveRun] = Pump(clock, self._watched(self._start))
         self.arrivals = Arrivals(store, self.registry, clock, randomness, settings.environment)
-        self.executor = Executor(
-            settings,
-            clock,
-            randomness,
+        self.executor = self._make_executor(resources, perform)
+        self.followers = Followers(store, self.journal, self.executor.observers)
+        self.lookups = Lookups(self.background, block=self.loader.block, rest=self.runs.rest)
+        self.waits = Waits(store, self.executor, self.lookups)
+        self.look_up = LookUps(back=self.waits.look_back, child=Children(store, self.executor, self.lookups).look_at)
+        self._concerned: set[LiveRun] = set()
+
+    def _make_executor(self, resources: Mapping[type[Any], Any], perform: Perform | None) -> Executor:
+        return Executor(
+            self.settings,
+            self.clock,
+            self.randomness,
             self.journal,
-            Outbox(store, self.arrivals, begin=self.begin, look=self.look),
+            Outbox(self.store, self.arrivals, begin=self.begin, look=self.look),
             resources=resources,
             perform=perform,
             when_loaded=self.loader.when_loaded,
@@ -120,11 +128,6 @@ class Core:
             shelve=self._shelve,
             watched=self._watched,
         )
-        self.followers = Followers(store, self.journal, self.executor.observers)
-        self.lookups = Lookups(self.background, block=self.loader.block, rest=self.runs.rest)
-        self.waits = Waits(store, self.executor, self.lookups)
-        self.look_up = LookUps(back=self.waits.look_back, child=Children(store, self.executor, self.lookups).look_at)
-        self._concerned: set[LiveRun] = set()
 
     # -- start and stop
 

@@ -17,7 +17,6 @@ from durably.engine.body.context import LogLine
 from durably.engine.body.ending import conclude
 from durably.engine.body.instance import Instance, Undecodable
 from durably.engine.body.replay import undecodable
-from durably.engine.declare.definitions import Step
 from durably.engine.declare.registry import Registered
 from durably.engine.errors import DurablyError, RunConflict, StepError
 from durably.engine.execution.admission import Admission
@@ -53,7 +52,6 @@ from durably.engine.log.records import (
 from durably.engine.log.state import RunState
 from durably.engine.log.versions import ANYIO, ENGINE, PYTHON
 from durably.engine.loop.budget import CpuBudget
-from durably.engine.retries.retry import RetryPolicy
 from durably.store import Append, LogRow, Result, RunRow, Written
 from durably.store.runtime import SECOND_US, Clock, Randomness
 
@@ -343,8 +341,10 @@ class Executor:
             return
         beginning = run.instance.beginning
         call = run.instance.loop.pending[record.step].command
-        attempt = Attempt(run, record.step, call, beginning, self._policy(run, call.step), record.attempt, record.start)
         assert run.state is not None
+        assert run.registered is not None
+        policy = run.registered.step_policy(call.step)
+        attempt = Attempt(run, record.step, call, beginning, policy, record.attempt, record.start)
         attempt.seq = run.state.seq
         if step.error is not None:
             attempt.last_error = StepError(record.name, step.error, record.attempt)
@@ -373,10 +373,6 @@ class Executor:
         self.forget(run)
 
     # -- attempts
-
-    def _policy(self, run: LiveRun, step: Step[..., Any]) -> RetryPolicy:
-        assert run.registered is not None
-        return run.registered.step_policy(step)
 
     def attempt_ended(self, attempt: Attempt, value: Any, error: BaseException | None) -> None:
         """A body has come to its end: put its outcome in the log and drive the workflow on."""
