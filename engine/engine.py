@@ -234,7 +234,7 @@ class Engine:
     async def get_run(self, id: str) -> Run[Any]: ...
     @overload
     async def get_run(self, id: str, workflow: Workflow[..., T] | Step[..., T]) -> Run[T]: ...
-    async def get_run(self, id: str, workflow: Any = None) -> Run[Any]:  # noqa: A002
+    async def get_run(self, id: str, workflow: Any = None) -> Run[Any]:  # noqa: A002 - the contract's name
         """The run with this id; given its workflow, typed as that one's. Raises `RunNotFound`."""
         live = self.core.runs.by_id(id)
         row = await self.core.store.run(id)

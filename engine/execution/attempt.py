@@ -103,7 +103,7 @@ class Attempts:
         context = self._context.copy()
         task: asyncio.Task[tuple[Any, BaseException | None]]
         if EAGER:
-            task = asyncio.Task(  # pyright: ignore[reportUnknownVariableType]
+            task = asyncio.Task(  # pyright: ignore[reportUnknownVariableType]  # for want of eager_start
                 body,
                 loop=self._loop,
                 context=context,
