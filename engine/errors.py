@@ -91,6 +91,8 @@ class ErrorInfo(Struct, frozen=True, omit_defaults=True):
     """What Python prints above it: its `__cause__`, or the error that was being handled."""
     group: "tuple[ErrorInfo, ...]" = ()
     """The members of an exception group."""
+    status: int | None = None
+    """The HTTP status of the answer that the error is about."""
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type

@@ -4,7 +4,19 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from durably.store.errors import StoreFailure
-from durably.store.rows import EventRow, InboxRow, LogRow, Operation, Result, RunQuery, RunRow, TriggerRow
+from durably.store.rows import (
+    DeliveryRow,
+    DocumentRow,
+    EventRow,
+    InboxRow,
+    LogRow,
+    Operation,
+    Result,
+    RunQuery,
+    RunRow,
+    TriggerRow,
+    UsageRow,
+)
 
 __all__ = ["Done", "OpenRun", "Store"]
 
@@ -109,8 +121,10 @@ class Store(Protocol):
         """The newest event with this id."""
         ...
 
-    async def events_since(self, name: str, after: tuple[int, int], limit: int) -> list[tuple[int, EventRow]]:
-        """Events of that name, and their numbers, oldest first: by when they were received, then by number.
+    async def events_since(
+        self, name: str, after: tuple[int, int], limit: int, environment: str = "production"
+    ) -> list[tuple[int, EventRow]]:
+        """Events of that name there, and their numbers, oldest first: by when they were received, then by number.
 
         They begin behind `after`, such a pair: `(since_us, 0)` first, then the last one's of the page before.
         """
@@ -118,6 +132,33 @@ class Store(Protocol):
 
     async def wait_paths(self) -> list[tuple[str, tuple[str, ...]]]:
         """The distinct (event, paths) of all waits: which topics an arriving event may have."""
+        ...
+
+    async def tally(self, query: RunQuery, bucket_us: int) -> list[tuple[int, str, int]]:
+        """How many runs fit, by the bucket they were created in (its beginning) and their status, oldest first.
+
+        Order, paging and limit of the query do not matter. A bucket of 0 is all of time, beginning at 0.
+        """
+        ...
+
+    async def documents(self, kind: str) -> list[DocumentRow]:
+        """All documents of a kind, the oldest first, deleted ones too."""
+        ...
+
+    async def positions(self) -> dict[str, int]:
+        """When each schedule is due next."""
+        ...
+
+    async def due_deliveries(self, limit: int) -> list[DeliveryRow]:
+        """Deliveries that have a next attempt, those that are due first at the beginning."""
+        ...
+
+    async def deliveries(self, run_ids: Sequence[str]) -> list[DeliveryRow]:
+        """The deliveries about these runs, oldest first."""
+        ...
+
+    async def usage(self, from_day: int, until_day: int) -> list[UsageRow]:
+        """What was used from a day, inclusive, until another, exclusive: by day, environment and workflow."""
         ...
 
     async def triggers(self) -> list[TriggerRow]:

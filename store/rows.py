@@ -6,7 +6,7 @@ is what the log and the inbox refer to (a random text as the log's key would cos
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -16,19 +16,29 @@ __all__ = [
     "Change",
     "Conflict",
     "Create",
+    "DeliveryRow",
+    "DocumentRow",
     "EventRow",
     "Existing",
+    "Forget",
+    "Forgotten",
     "InboxRow",
     "Ingest",
     "LogRow",
     "Missing",
+    "Notify",
     "Operation",
     "Put",
     "Refused",
+    "Reschedule",
     "Result",
+    "RunOrder",
     "RunQuery",
     "RunRow",
+    "Save",
+    "Together",
     "TriggerRow",
+    "UsageRow",
     "WaitRow",
     "Written",
 ]
@@ -71,6 +81,10 @@ class RunRow(Struct, frozen=True, kw_only=True):
     finished_us: int | None = None
     continued_to: str | None = None
     """Public id of the run that this one goes on as."""
+    job: str | None = None
+    """The job whose run this is."""
+    scheduled_us: int | None = None
+    """The time a schedule, or the wait before a retry, gave it."""
 
 
 class Change(NamedTuple):
@@ -94,6 +108,8 @@ class EventRow(NamedTuple):
     received_us: int
     digest: str
     body: bytes
+    environment: str = "production"
+    """Events start and wake only what belongs to their own environment; so do their ids count."""
 
 
 class InboxRow(NamedTuple):
@@ -130,6 +146,50 @@ class WaitRow(NamedTuple):
     topic: str
     since_us: int | None = None
     look_back: bytes = b""
+    environment: str = "production"
+
+
+class DocumentRow(Struct, frozen=True, kw_only=True):
+    """What people name, write and change: a retry policy, a job, an environment, a key. `body` is a JSON object.
+
+    Of one kind and id there is at most one that is not deleted. Deleted ones stay, and never change again.
+    """
+
+    kind: str
+    id: str
+    body: bytes
+    version: int = 1
+    created_us: int
+    updated_us: int
+    deleted_us: int | None = None
+
+
+class DeliveryRow(Struct, frozen=True, kw_only=True):
+    """A message to somebody outside about a run: recorded with what it tells of, delivered afterwards."""
+
+    message: str
+    """Its id, the same at every attempt."""
+    run_id: str
+    destination: str
+    created_us: int
+    status: str = "PENDING"
+    attempts: int = 0
+    due_us: int | None = None
+    """When the next attempt is due; None when there is none."""
+    error: str | None = None
+    """What the last attempt failed with."""
+    body: bytes
+
+
+class UsageRow(NamedTuple):
+    """What was used on one day, counted from 1970 in UTC."""
+
+    day: int
+    environment: str
+    workflow: str
+    runs: int
+    """Runs that began."""
+    tasks: int
 
 
 class Append(Struct, gc=False):
@@ -153,6 +213,8 @@ class Append(Struct, gc=False):
     """What the group does to other runs: carried out with it, or not at all."""
     heir: int | None = None
     """The run that what is left in the inbox goes to."""
+    used: UsageRow | None = None
+    """What is added to that day's usage."""
     after: Any = None
 
 
@@ -201,7 +263,52 @@ class Put(Struct):
     after: Any = None
 
 
-Operation = Append | Create | Ingest | Put
+class Save(Struct):
+    """A document as it is from now on, or deleted from now on.
+
+    `row.version` 1 makes a new one; a later version takes the place of the one before. `Refused` when there is one
+    already, or when that is not the version before.
+    """
+
+    row: DocumentRow
+    after: Any = None
+
+
+class Reschedule(Struct):
+    """When a schedule is due next; None when there is no such schedule any more."""
+
+    schedule: str
+    due_us: int | None
+    after: Any = None
+
+
+class Notify(Struct):
+    """A delivery as it is from now on. It takes the place of one with fewer `attempts`, and of no other."""
+
+    row: DeliveryRow
+    after: Any = None
+
+
+class Forget(Struct):
+    """Delete what is older than `before_us`, a little at a time; the answer is `Forgotten`.
+
+    At most `limit` runs that ended before it, with their logs, inbox and deliveries, and at most `limit` events
+    received before it, unless a run that is open was created before the event came: it may look back to it.
+    """
+
+    before_us: int
+    limit: int
+    after: Any = None
+
+
+class Together(Struct):
+    """Several operations, all of them or none: `Refused` when one of them is."""
+
+    operations: Sequence["Operation"]
+    after: Any = None
+
+
+Operation = Append | Create | Ingest | Put | Save | Reschedule | Notify | Forget | Together
 
 
 class Refused(NamedTuple):
@@ -221,7 +328,7 @@ class Written(NamedTuple):
     woken: tuple[int, ...] = ()
     """Runs that have got something into their inbox."""
     also: tuple["Result", ...] = ()
-    """What became of the operations that went with an `Append`."""
+    """What became of the operations that went with an `Append`, or `Together`."""
 
 
 class Existing(NamedTuple):
@@ -240,12 +347,22 @@ class Missing(NamedTuple):
     """There is no open run of that number."""
 
 
-Result = Refused | Written | Existing | Conflict | Missing | None
+class Forgotten(NamedTuple):
+    """How much was deleted."""
+
+    runs: int
+    events: int
+
+
+Result = Refused | Written | Existing | Conflict | Missing | Forgotten | None
 """What became of one operation; None means committed as asked."""
 
 
+RunOrder = Literal["created", "started", "finished", "scheduled", "duration", "status", "job"]
+
+
 class RunQuery(Struct, frozen=True, kw_only=True):
-    """Which runs to list, newest first. `before` is the `run` of the last one seen (cursor paging)."""
+    """Which runs to list, in which order. Filters of several values take any of them; none of them takes all."""
 
     status: tuple[str, ...] = ()
     phase: tuple[str, ...] = ()
@@ -253,8 +370,22 @@ class RunQuery(Struct, frozen=True, kw_only=True):
     trigger: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     event: tuple[str, ...] = ()
+    job: tuple[str, ...] | None = None
+    """None: runs of workflows; otherwise runs of jobs, `()` those of any job."""
     origin: str | UnsetType = UNSET
     created_from_us: int | None = None
     created_until_us: int | None = None
-    before: int | None = None
+    started_from_us: int | None = None
+    started_until_us: int | None = None
+    finished_from_us: int | None = None
+    finished_until_us: int | None = None
+    scheduled_from_us: int | None = None
+    scheduled_until_us: int | None = None
+    latest_only: bool = False
+    """Of each job in each environment only the run that ended last (by creation), the other filters applied first."""
+    order: RunOrder = "created"
+    descending: bool = True
+    """Runs without a value come last either way; equal ones in the order of their creation, the same way round."""
+    before: tuple[int | str | None, int] | None = None
+    """Begin behind this run: its value in `order`, and its number (cursor paging)."""
     limit: int = 50

@@ -102,4 +102,6 @@ def run_row(number: int, run_id: str, created: RunCreated, now_us: int, event: E
         phase="queued" if created.due_at is None else "sleeping",
         due_us=None if created.due_at is None else to_us(created.due_at),
         created_us=now_us,
+        job=None if created.job is None else created.job.job,
+        scheduled_us=None if created.scheduled_for is None else to_us(created.scheduled_for),
     )

@@ -43,6 +43,7 @@ __all__ = [
     "EventReceived",
     "EventSent",
     "Input",
+    "JobRun",
     "OutcomeGiven",
     "PatchMarked",
     "Published",
@@ -126,6 +127,19 @@ class Resumed(Struct, frozen=True, kw_only=True):
     seed: int
 
 
+class JobRun(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a job's run is, beside a run: which job's, and what it repeats."""
+
+    job: str
+    version: int
+    """The job's, when the run was created."""
+    rerun_of: str | None = None
+    retry_of: str | None = None
+    """The first run of the chain of retries that this one goes on."""
+    attempt: int = 0
+    """The how-many-th retry it is; 0: it is none."""
+
+
 class RunCreated(_Base, tag="run.created"):
     """A note, and always the first record: written in the commit of the event or request that caused the run."""
 
@@ -154,6 +168,10 @@ class RunCreated(_Base, tag="run.created"):
     """Of a rerun from a step."""
     ids: dict[str, str] = {}
     """By key: ids of children and events that were made by the run which this one takes over from."""
+    scheduled_for: datetime | None = None
+    """The time that a schedule gave it, or the wait before a job's retry; it may begin later."""
+    job: JobRun | None = None
+    """Of a job's run."""
 
 
 class RunStarted(_Base, tag="run.started"):
