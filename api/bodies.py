@@ -13,12 +13,12 @@ import msgspec
 from aiohttp import web
 from msgspec import Raw
 
-from durably.api.errors import JSON_API, Problem
-from durably.api.limits import MAX_DEPTH, MAX_DOCUMENT
-from durably.api.responses import JSON
+from durably.api.errors import Problem
+from durably.api.limits import LIMITS_KEY, MAX_DEPTH, MAX_DOCUMENT
+from durably.api.media_types import check_content_type
 from durably.engine.values.codec import Malformed, check_depth
 
-__all__ = ["decode", "read_body", "read_document", "split"]
+__all__ = ["decode", "read_body", "read_document", "read_resource", "split"]
 
 T = TypeVar("T")
 
@@ -58,26 +58,52 @@ def _too_large(most: int) -> Problem:
     return Problem(413, "too_large", detail, close=True)
 
 
-async def read_document(request: web.Request, decoder: msgspec.json.Decoder[T], deadline_s: float) -> T:
-    """The body of a JSON:API request; no body is `{}`."""
+async def read_document(request: web.Request, decoder: msgspec.json.Decoder[T]) -> T:
+    """The body of an action: a plain JSON object under either media type; no body is `{}`."""
+    return decode(decoder, await _read_json(request) or b"{}")
+
+
+class _Data(msgspec.Struct):
+    type: str
+    id: str | None = None
+    attributes: Raw = Raw(b"{}")
+
+
+class _Document(msgspec.Struct):
+    data: _Data
+
+
+_document = msgspec.json.Decoder(_Document)
+
+
+async def read_resource(
+    request: web.Request,
+    attributes: type[T],
+    *,
+    type: str,  # noqa: A002 - JSON:API's names, both
+    id: str | None = None,  # noqa: A002
+    most: int = MAX_DOCUMENT,
+) -> tuple[str | None, T]:
+    """The id, if there is one, and the attributes of the resource in a JSON:API document of `most` bytes at most.
+
+    409 when it has another `type`, or another id than `id`. Members of the document that are not understood are
+    ignored, as JSON:API wants it; whether attributes may have others is up to their type.
+    """
+    data = decode(_document, await _read_json(request, most)).data
+    if data.type != type:
+        detail = f"the resource has the type {data.type[:100]!r}; here are resources of type {type!r}"
+        raise Problem(409, "conflict", detail, pointer="/data/type")
+    if id is not None and data.id not in (None, id):
+        detail = f"the resource has the id {data.id[:100]!r}, and the address is that of {id!r}; an id cannot change"
+        raise Problem(409, "conflict", detail, pointer="/data/id")
+    return data.id, decode(msgspec.json.Decoder(attributes), bytes(data.attributes), "/data/attributes")
+
+
+async def _read_json(request: web.Request, most: int = MAX_DOCUMENT) -> bytes:
     if not request.body_exists:
-        return decoder.decode(b"{}")
-    _check_media_type(request)
-    body = await read_body(request, MAX_DOCUMENT, deadline_s)
-    return decode(decoder, body or b"{}")
-
-
-def _check_media_type(request: web.Request) -> None:
-    """415 for what is not JSON, or JSON:API with parameters (JSON:API 1.1, server responsibilities)."""
-    given = request.headers.get("Content-Type", "")
-    media_type, _, parameters = given.partition(";")
-    media_type = media_type.strip().lower()
-    if media_type not in (JSON, JSON_API):
-        detail = f"the Content-Type is {given!r}; send {JSON} or {JSON_API}"
-        raise Problem(415, "unsupported_media_type", detail)
-    if media_type == JSON_API and re.search(r"(?:^|;)\s*(?!profile=)\w", parameters):
-        detail = f"{JSON_API} takes no parameter but profile here, and {given!r} has one"
-        raise Problem(415, "unsupported_media_type", detail)
+        return b""  # some clients name a type of it all the same
+    check_content_type(request)
+    return await read_body(request, most, request.config_dict[LIMITS_KEY].body_s)
 
 
 _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, Malformed, RecursionError)
@@ -85,13 +111,16 @@ _REFUSALS = (msgspec.DecodeError, UnicodeDecodeError, Malformed, RecursionError)
 _split = msgspec.json.Decoder(list[Raw]).decode
 
 
-def decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
-    """JSON from outside as what `decoder` is for; 400 with the byte or the pointer of what is wrong."""
+def decode(decoder: msgspec.json.Decoder[T], raw: bytes, at: str = "") -> T:
+    """JSON from outside as what `decoder` is for; 400 with the byte or the pointer of what is wrong.
+
+    `at` is where in the body `raw` is, as a JSON pointer; bytes are counted from there.
+    """
     try:
         check_depth(raw)
         return decoder.decode(raw)
     except _REFUSALS as error:
-        raise _problem(error, raw) from None
+        raise _problem(error, raw, at) from None
 
 
 def split(raw: bytes) -> list[bytes]:
@@ -102,22 +131,19 @@ def split(raw: bytes) -> list[bytes]:
         raise _problem(error, raw) from None
 
 
-def _problem(error: Exception, raw: bytes) -> Problem:
+def _problem(error: Exception, raw: bytes, at: str = "") -> Problem:
     match error:
         case msgspec.ValidationError():
             what, pointer = _located(str(error))
-            return Problem(400, "invalid_input", what, pointer=pointer)
+            return Problem(400, "invalid_input", what, pointer=at + pointer)
         case msgspec.DecodeError():
             text = str(error)
-            return _malformed(text if "(byte" in text else f"{text} (byte {len(raw)})")
+            why = text if "(byte" in text else f"{text} (byte {len(raw)})"
         case UnicodeDecodeError():
-            return _malformed(f"it is not UTF-8 (byte {_first_bad_byte(raw)})")
+            why = f"it is not UTF-8 (byte {_first_bad_byte(raw)})"
         case _:
-            return _malformed(f"it has more than {MAX_DEPTH} arrays and objects inside one another")
-
-
-def _malformed(why: str) -> Problem:
-    return Problem(400, "malformed_json", f"this JSON cannot be taken: {why}", pointer="")
+            why = f"it has more than {MAX_DEPTH} arrays and objects inside one another"
+    return Problem(400, "malformed_json", f"this JSON cannot be taken: {why}", pointer=at)
 
 
 def _first_bad_byte(raw: bytes) -> int:
@@ -128,14 +154,22 @@ def _first_bad_byte(raw: bytes) -> int:
     return 0  # only a string that msgspec judged by itself
 
 
+_FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(.*?)`(?: - at `|$)")
 _PATH = re.compile(r" - at `\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
 
 
 def _located(message: str) -> tuple[str, str]:
-    """Part msgspec's message from its path: "Expected `str`, got `int` - at `$.name`" points to `/name`."""
-    found = _PATH.search(message)
-    if found is None:
-        return message, ""
-    steps = ("".join(step) for step in _STEP.findall(found[1].partition("[...]")[0]))
-    return message[: found.start()] + f" at {found[1].lstrip('.')}", "".join(f"/{step}" for step in steps)
+    """Part msgspec's message from its path: "Expected `str`, got `int` - at `$.name`" points to `/name`.
+
+    A field that is missing, or should not be there, is pointed to itself. Behind a key of a mapping, which msgspec
+    does not tell, nothing is.
+    """
+    field, found = _FIELD.search(message), _PATH.search(message)
+    path = "" if found is None else found[1]
+    known, unknown, _ = path.partition("[...]")
+    steps = ["".join(step) for step in _STEP.findall(known)]
+    if field is not None and not unknown:
+        steps.append(field[1])
+    what = message if found is None else message[: found.start()] + f" at {path.lstrip('.')}"
+    return what, "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)

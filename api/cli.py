@@ -33,8 +33,8 @@ COMMANDS: dict[str, _Entry] = {
     "replay": _Entry("replay", "Replay a history with the code at hand."),
     "check": _Entry("check", "Find what is not deterministic in workflows."),
     "verify": _Entry("unbuilt", "Check a store's invariants. (not built yet)"),
-    "keys": _Entry("unbuilt", "API keys. (not built yet)"),
-    "environments": _Entry("unbuilt", "Environments. (not built yet)"),
+    "keys": _Entry("keys", "Make, list and revoke API keys."),
+    "environments": _Entry("environments", "Make, list and delete environments."),
     "usage": _Entry("unbuilt", "What was used. (not built yet)"),
 }
 

@@ -7,6 +7,7 @@ otherwise, and for ever for a client that does not read.
 import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
+from traceback import format_exception
 from typing import Any
 
 import structlog
@@ -157,7 +158,9 @@ class Connection(web.RequestHandler):
             raise exc  # the client has gone
         ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
         if ours:
-            log.error("http.failed", method=request.method, path=request.path, exc_info=exc)
+            # Text, because structlog's own tracebacks may show local variables, and an address may hold a key.
+            path = "/e/…" if request.path.startswith("/e/") else request.path
+            log.error("http.failed", method=request.method, path=path, exception="".join(format_exception(exc)))
         if request.writer.output_size > 0:
             raise ConnectionError("the answer had begun already")
         if ours:

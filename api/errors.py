@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from durably import (
     DurablyError,
@@ -17,18 +18,19 @@ from durably import (
     RunNotFound,
     StoreError,
 )
-from durably.api.responses import respond
+from durably.api.responses import JSON_API, respond
+from durably.engine.access.administration import InUse, NotThere
+from durably.engine.execution.documents import DocumentConflict
 from durably.store import StoreFailure
 
-__all__ = ["JSON_API", "RETRY_AFTER", "Problem", "error_document", "problem_of", "routing_problem"]
+__all__ = ["RETRY_AFTER", "ErrorDocument", "Problem", "Problems", "error_document", "problem_of", "routing_problem"]
 
-JSON_API = "application/vnd.api+json"
 RETRY_AFTER: Mapping[str, str] = {"Retry-After": "1"}
 """With every 503: a full queue takes milliseconds, and a store that failed is opened again every second."""
 REFUSALS: Sequence[tuple[tuple[type[Exception], ...], int, str]] = (
     ((StoreError, StoreFailure), 503, "unavailable"),
-    ((RunNotFound,), 404, "not_found"),
-    ((RunConflict, EventConflict), 409, "conflict"),
+    ((RunNotFound, NotThere), 404, "not_found"),
+    ((RunConflict, EventConflict, DocumentConflict, InUse), 409, "conflict"),
     ((NondeterminismError,), 409, "nondeterminism"),
     ((NotBuilt,), 501, "not_built"),
     ((InvalidInput,), 400, "invalid_input"),
@@ -38,11 +40,36 @@ REFUSALS: Sequence[tuple[tuple[type[Exception], ...], int, str]] = (
 _encode = msgspec.json.Encoder().encode
 
 
+class ErrorSource(Struct, kw_only=True):
+    """Where in the request the reason is: a JSON pointer into the body, or a query parameter."""
+
+    pointer: str | UnsetType = UNSET
+    parameter: str | UnsetType = UNSET
+
+
+class ErrorObject(Struct):
+    """One reason why a request was refused. `code` is for programs and does not change, `detail` is for people."""
+
+    status: str
+    code: str
+    title: str
+    detail: str
+    source: ErrorSource | UnsetType = UNSET
+    meta: Mapping[str, Any] | UnsetType = UNSET
+
+
+class ErrorDocument(Struct):
+    """A refusal: at least one reason."""
+
+    errors: Annotated[Sequence[ErrorObject], Meta(min_length=1)]
+
+
 class Problem(Exception):  # noqa: N818 - it is an answer as much as an error, and named as RFC 9457 does
     """Why a request is refused. Raised anywhere below a handler, it becomes the response.
 
     `code` is stable, for programs; `detail` says what happened, why, and what to do. `pointer` (a JSON
-    pointer into the body) or `parameter` (a query parameter) says where. `close` ends the connection then.
+    pointer into the body) or `parameter` (a query parameter) says where. `meta` is what else programs may want to
+    know. `close` ends the connection then.
     """
 
     def __init__(
@@ -53,6 +80,7 @@ class Problem(Exception):  # noqa: N818 - it is an answer as much as an error, a
         *,
         pointer: str | None = None,
         parameter: str | None = None,
+        meta: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         close: bool = False,
     ) -> None:
@@ -62,6 +90,7 @@ class Problem(Exception):  # noqa: N818 - it is an answer as much as an error, a
         self.detail = detail
         self.pointer = pointer
         self.parameter = parameter
+        self.meta = meta
         self.headers = headers
         self.close = close
 
@@ -69,19 +98,36 @@ class Problem(Exception):  # noqa: N818 - it is an answer as much as an error, a
         return self.detail
 
 
-def error_document(problem: Problem) -> web.Response:
-    """The problem as a JSON:API document."""
-    error: dict[str, Any] = {
-        "status": str(problem.status),
-        "code": problem.code,
-        "title": HTTPStatus(problem.status).phrase,
-        "detail": problem.detail,
-    }
+class Problems(Exception):  # noqa: N818 - as above
+    """Several at once, such as all that is wrong with a body. There is at least one; their statuses are the same."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(*problems)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.problems))
+
+
+def error_document(*problems: Problem) -> web.Response:
+    """Problems, of one status, as a JSON:API document."""
+    first = problems[0]
+    document = ErrorDocument([_error_object(problem) for problem in problems])
+    response = respond(_encode(document), JSON_API, first.status, first.headers)
+    if first.close:
+        response.force_close()
+    return response
+
+
+def _error_object(problem: Problem) -> ErrorObject:
+    source: ErrorSource | UnsetType = UNSET
     if problem.pointer is not None:
-        error["source"] = {"pointer": problem.pointer}
+        source = ErrorSource(pointer=problem.pointer)
     elif problem.parameter is not None:
-        error["source"] = {"parameter": problem.parameter}
-    return respond(_encode({"errors": [error]}), JSON_API, problem.status, problem.headers)
+        source = ErrorSource(parameter=problem.parameter)
+    title = HTTPStatus(problem.status).phrase
+    meta = UNSET if problem.meta is None else problem.meta
+    return ErrorObject(str(problem.status), problem.code, title, problem.detail, source, meta)
 
 
 def problem_of(error: DurablyError | StoreFailure) -> Problem:
@@ -89,7 +135,8 @@ def problem_of(error: DurablyError | StoreFailure) -> Problem:
     found = ((status, code) for kinds, status, code in REFUSALS if isinstance(error, kinds))
     status, code = next(found, (HTTPStatus.BAD_REQUEST, "refused"))
     headers = RETRY_AFTER if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-    return Problem(status, code, str(error), headers=headers)
+    meta = {"kind": error.kind} if isinstance(error, NondeterminismError) else None
+    return Problem(status, code, str(error), meta=meta, headers=headers)
 
 
 def routing_problem(error: web.HTTPException) -> Problem:

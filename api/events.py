@@ -1,26 +1,32 @@
 """`POST /e/{key}` and `POST /api/v1/events`: events in, their ids out once they are durable."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio.lowlevel
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
-from durably import Engine, Event, NotBuilt
+from durably import Engine, Event
+from durably.api.access import home_of
 from durably.api.availability import refuse_work
 from durably.api.bodies import decode, read_body, split
+from durably.api.cloudevents import binary, mode_of, structured
 from durably.api.errors import Problem
-from durably.api.limits import MAX_EVENT, MAX_EVENTS, MAX_EVENTS_BODY, Limits
+from durably.api.limits import MAX_EVENT, MAX_EVENT_ID, MAX_EVENTS, MAX_EVENTS_BODY, Limits
+from durably.api.operations import Media, Operation
 from durably.api.responses import JSON, respond
+from durably.engine.log.ids import derived_id
 
 __all__ = ["Events", "is_event_route", "refusal"]
 
-MAX_ID = 255
-"""The most characters of an event's id."""
 EARLIEST_MS, LATEST_MS = 315_532_800_000, 4_102_444_800_000
 """The years 1980 and 2100 in milliseconds since 1970: what lies outside was meant as something else."""
+SEED = "x-inngest-event-id-seed"
+"""A header that is the same at each try of a request: from it the ids of events without one are made."""
 SLICE = 64 * 1024
 """Bytes of JSON that are decoded before others get their turn: 2 ms at the worst."""
 
@@ -37,7 +43,15 @@ class Incoming(msgspec.Struct, forbid_unknown_fields=True):
     v: str | None = None
 
 
-_one = msgspec.json.Decoder(Incoming)
+class Received(msgspec.Struct):
+    """What these two routes answer, a refusal too."""
+
+    ids: Sequence[str]
+    status: int
+    error: str | UnsetType = UNSET
+
+
+_incoming = msgspec.json.Decoder(Incoming)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -48,17 +62,40 @@ class Events:
         self._engine = engine
         self._limits = limits
 
-    def routes(self) -> list[web.RouteDef]:
-        return [web.post("/e/{key}", self.receive), web.post("/api/v1/events", self.receive)]
+    def operations(self) -> list[Operation]:
+        body = Media(JSON, Incoming | list[Incoming])
+        answers = {200: Media(JSON, Received)}
+        return [
+            Operation("POST", "/e/{key}", self.receive, "Send events", "write", body, answers=answers),
+            Operation("POST", "/api/v1/events", self.receive, "Send events", "write", body, answers=answers),
+        ]
 
     async def receive(self, request: web.Request) -> web.Response:
         """Take in one event or an array, all of it or nothing."""
         refuse_work(self._engine)
-        _check_kind(request.headers)
+        events = await self._read(request)
+        seed = request.headers.get(SEED)
+        if seed:
+            events = [_identified(event, seed, index) for index, event in enumerate(events)]
+        ids = await self._engine.intake.send(events, home_of(request, self._engine))
+        return respond(_encode(Received(ids, 200)), JSON)
+
+    async def _read(self, request: web.Request) -> list[Event[Any]]:
+        headers = request.headers
+        mode = mode_of(headers)
+        if headers.get("Content-Type", "")[:10].lower() == "multipart/" and mode == "plain":
+            detail = f"the Content-Type is {headers['Content-Type'][:200]!r}; send {JSON}"
+            raise Problem(415, "unsupported_media_type", detail, close=True)
         body = await read_body(request, MAX_EVENTS_BODY, self._limits.body_s)
-        events = await _parse_array(body) if body.lstrip()[:1] == b"[" else [_parse(body)]
-        ids = await self._engine.send(*events)
-        return respond(_encode({"ids": ids, "status": 200}), JSON)
+        match mode:
+            case "plain":  # whatever it is called: curl says that it sends a form
+                return await _many(body, _plain) if body.lstrip()[:1] == b"[" else [_one(body, _plain)]
+            case "structured":
+                return [_one(body, structured)]
+            case "batch":
+                return await _many(body, structured)
+            case "binary":
+                return [_one(body, lambda data: binary(headers, data))]
 
 
 def is_event_route(path: str) -> bool:
@@ -68,20 +105,21 @@ def is_event_route(path: str) -> bool:
 
 def refusal(problem: Problem) -> web.Response:
     """Why events were not taken, in the shape that these two routes answer in (CONTRACT section 5)."""
-    content = {"ids": (), "status": problem.status, "error": problem.detail}
-    return respond(_encode(content), JSON, problem.status, problem.headers)
+    content = Received((), problem.status, problem.detail)
+    response = respond(_encode(content), JSON, problem.status, problem.headers)
+    if problem.close:
+        response.force_close()
+    return response
 
 
-def _check_kind(headers: Mapping[str, str]) -> None:
-    """Take anything for JSON (curl says it sends a form) but what says that it is something else."""
-    media_type = headers.get("Content-Type", "").lower()
-    if media_type.startswith("application/cloudevents") or "ce-specversion" in headers:
-        raise NotBuilt("receiving CloudEvents")
-    if media_type.startswith("multipart/"):
-        raise Problem(415, "unsupported_media_type", f"the Content-Type is {media_type!r}; send {JSON}", close=True)
+def _one(raw: bytes, parse: Callable[[bytes], Event[Any]]) -> Event[Any]:
+    if len(raw) > MAX_EVENT:
+        detail = f"the event takes {len(raw):,} bytes, more than {MAX_EVENT:,}; "
+        raise Problem(413, "too_large", detail + "store the data elsewhere and send where it is")
+    return parse(raw)
 
 
-async def _parse_array(body: bytes) -> list[Event[Any]]:
+async def _many(body: bytes, parse: Callable[[bytes], Event[Any]]) -> list[Event[Any]]:
     items = split(body)
     if len(items) > MAX_EVENTS:
         detail = f"{len(items):,} events at once are more than {MAX_EVENTS:,}; send them in parts"
@@ -90,7 +128,7 @@ async def _parse_array(body: bytes) -> list[Event[Any]]:
     rest = SLICE
     for index, raw in enumerate(items):
         try:
-            events.append(_parse(raw))
+            events.append(_one(raw, parse))
         except Problem as problem:
             detail = f"event {index}: {problem.detail}"
             raise Problem(problem.status, problem.code, detail) from None
@@ -101,18 +139,19 @@ async def _parse_array(body: bytes) -> list[Event[Any]]:
     return events
 
 
-def _parse(raw: bytes) -> Event[Any]:
-    if len(raw) > MAX_EVENT:
-        detail = f"the event takes {len(raw):,} bytes, more than {MAX_EVENT:,}; "
-        raise Problem(413, "too_large", detail + "store the data elsewhere and send where it is")
-    given = decode(_one, raw)
-    if given.id is not None and not (0 < len(given.id) <= MAX_ID and given.id.isprintable()):
-        detail = f"id is {given.id[:80]!r}; it must be 1 to {MAX_ID} printable characters, or left out"
+def _plain(raw: bytes) -> Event[Any]:
+    given = decode(_incoming, raw)
+    if given.id is not None and not (0 < len(given.id) <= MAX_EVENT_ID and given.id.isprintable()):
+        detail = f"id is {given.id[:80]!r}; it must be 1 to {MAX_EVENT_ID} printable characters, or left out"
         raise Problem(400, "invalid_input", detail)
     try:
         return Event(given.name, given.data, id=given.id, ts=_time(given.ts), user=given.user, v=given.v)
     except ValueError as error:
         raise Problem(400, "invalid_input", str(error)) from None
+
+
+def _identified(event: Event[Any], seed: str, index: int) -> Event[Any]:
+    return event if event.id else replace(event, id=derived_id(seed, str(index)))
 
 
 def _time(ts: datetime | float | None) -> datetime | None:

@@ -2,9 +2,10 @@
 
 from aiohttp import web
 
+from durably.api.operations import Media, Operation
 from durably.api.responses import HTML, respond
 
-__all__ = ["routes"]
+__all__ = ["operations"]
 
 PAGE = b"""<!doctype html>
 <html lang="en">
@@ -26,9 +27,9 @@ PAGE = b"""<!doctype html>
 """
 
 
-def routes() -> list[web.RouteDef]:
+def operations() -> list[Operation]:
     """The one page."""
-    return [web.get("/", _page)]
+    return [Operation("GET", "/", _page, "Where to look", "read", answers={200: Media(HTML)})]
 
 
 async def _page(_: web.Request) -> web.Response:

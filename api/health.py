@@ -1,14 +1,25 @@
 """`/health/live`: the process answers. `/health/ready`: it takes work, too."""
 
+from typing import Literal
+
+import msgspec
 from aiohttp import web
 
 from durably import Engine
 from durably.api.availability import unavailable, why_unavailable
+from durably.api.operations import Media, Operation
 from durably.api.responses import JSON, respond
 
 __all__ = ["Health"]
 
-OK = b'{"status":"ok"}'
+
+class Well(msgspec.Struct):
+    """All is well."""
+
+    status: Literal["ok"] = "ok"
+
+
+OK = msgspec.json.encode(Well())
 
 
 class Health:
@@ -17,8 +28,12 @@ class Health:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def routes(self) -> list[web.RouteDef]:
-        return [web.get("/health/live", self.live), web.get("/health/ready", self.ready)]
+    def operations(self) -> list[Operation]:
+        answers = {200: Media(JSON, Well)}
+        return [
+            Operation("GET", "/health/live", self.live, "Whether the process answers", "open", answers=answers),
+            Operation("GET", "/health/ready", self.ready, "Whether it takes work, too", "open", answers=answers),
+        ]
 
     async def live(self, _: web.Request) -> web.Response:
         """200 as long as the event loop runs."""

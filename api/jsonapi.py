@@ -1,62 +1,71 @@
 """JSON:API 1.1 documents."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from http import HTTPStatus
+from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
 
-from durably.api.errors import JSON_API, Problem
-from durably.api.responses import respond
+from durably.api.responses import JSON_API, common_headers, respond
 
-__all__ = ["Resource", "collection", "document"]
+__all__ = ["Page", "Resource", "collection", "document", "no_content", "numbered"]
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """One resource object."""
+    """One resource object; `attributes` are a struct or a mapping."""
 
     type: str
     id: str
-    attributes: Mapping[str, Any]
+    attributes: Any
 
 
-def document(
-    request: web.Request, data: Resource, status: int = 200, headers: Mapping[str, str] | None = None
-) -> web.Response:
+class Page(NamedTuple):
+    """Which part of a list is asked for, counted from 1, and whether to say how long the whole list is."""
+
+    number: int
+    size: int
+    total: bool = False
+
+
+def document(data: Resource, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A document of one resource."""
-    return _answer(request, {"data": data}, status, headers)
+    return _answer({"data": data}, status, headers)
 
 
-def collection(
-    request: web.Request, data: Sequence[Resource], *, size: int | None = None, after: str | None = None
-) -> web.Response:
-    """A document of several, if in pages `size` on each; the next begins behind the cursor `after`."""
-    content: dict[str, Any] = {"data": data}
-    if size is not None:
-        following = None if after is None else str(request.rel_url.update_query({"page[after]": after}))
-        content["links"] = {"next": following}
-        content["meta"] = {"page_size": size}
-    return _answer(request, content)
+def collection(request: web.Request, data: Sequence[Resource], *, size: int, after: str | None) -> web.Response:
+    """A page of `size` resources at most; the next one begins behind the cursor `after`, if there is one."""
+    following = None if after is None else str(request.rel_url.update_query({"page[after]": after}))
+    return _answer({"data": data, "links": {"next": following}, "meta": {"page_size": size}})
+
+
+def numbered(request: web.Request, data: Sequence[Resource], page: Page) -> web.Response:
+    """One page of `data`, a whole list."""
+    end = page.number * page.size
+    following = None
+    if end < len(data):
+        following = str(request.rel_url.update_query({"page[number]": str(page.number + 1)}))
+    pagination: dict[str, Any] = {"page": page.number, "size": page.size}
+    if page.total:
+        pagination |= {"total": len(data), "total_pages": -(-len(data) // page.size)}
+    content = {
+        "data": data[end - page.size : end],
+        "links": {"next": following},
+        "meta": {"pagination": pagination},
+    }
+    return _answer(content)
+
+
+def no_content() -> web.Response:
+    """204, as after a DELETE."""
+    return web.Response(status=HTTPStatus.NO_CONTENT, headers=common_headers())
 
 
 def _answer(
-    request: web.Request,
     content: Mapping[str, Any],
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    _check_accept(request)
     return respond(_encode(content), JSON_API, status, headers)
-
-
-def _check_accept(request: web.Request) -> None:
-    """406 for a client that takes JSON:API only with parameters it does not have here (JSON:API 1.1)."""
-    accept = request.headers.get("Accept", "")
-    if JSON_API not in accept:
-        return
-    wanted = [each.strip() for each in accept.split(",")]
-    ours = [each.partition(";")[2].strip() for each in wanted if each.startswith(JSON_API)]
-    if not any(parameters == "" or parameters.startswith(("profile=", "q=")) for parameters in ours):
-        raise Problem(406, "not_acceptable", f"{JSON_API} has no parameter but profile here: {accept[:200]!r}")

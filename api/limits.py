@@ -2,21 +2,27 @@
 
 from typing import NamedTuple
 
+from aiohttp import web
+
 from durably.engine.log.limits import MAX_EVENTS
 from durably.engine.values.codec import MAX_DEPTH, MAX_EVENT
 
 __all__ = [
     "LIMITS",
+    "LIMITS_KEY",
     "MAX_DEPTH",
     "MAX_DOCUMENT",
     "MAX_EVENT",
     "MAX_EVENTS",
     "MAX_EVENTS_BODY",
+    "MAX_EVENT_ID",
     "Limits",
 ]
 
 MAX_DOCUMENT = 1024 * 1024
 """The most bytes of a request's body. The densest JSON of that size takes 30 ms to decode."""
+MAX_EVENT_ID = 255
+"""The most characters of an event's id."""
 MAX_EVENTS_BODY = 16 * 1024 * 1024
 """The most bytes of an array of events."""
 
@@ -45,3 +51,5 @@ class Limits(NamedTuple):
 
 
 LIMITS = Limits()
+LIMITS_KEY = web.AppKey("limits", Limits)
+"""Where an application keeps its own."""

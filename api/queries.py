@@ -1,21 +1,98 @@
-"""The query of a list: `page[size]`, `page[after]`, `sort` and `filter[…]`, the same for all lists."""
+"""The query of a list: `page[…]`, `sort` and `filter[…]`, the same for all lists.
+
+Each has a function that declares it for the table of operations, and a method of `ListQuery` that reads it.
+"""
 
 import re
-from collections.abc import Collection, Iterable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from durably.api.errors import Problem
+from durably.api.jsonapi import Page
+from durably.api.operations import Parameter
 from durably.engine.log.records import to_us
 
-__all__ = ["MAX_PAGE", "Interval", "ListQuery", "cursor"]
+__all__ = [
+    "BY_NUMBER",
+    "MAX_PAGE",
+    "Interval",
+    "ListQuery",
+    "Order",
+    "by_cursor",
+    "cursor",
+    "filter_by",
+    "filter_by_time",
+    "in_order",
+    "sort_by",
+]
 
-MAX_PAGE = 100
-"""The most resources on a page; each may carry an input and an output of megabytes."""
+T = TypeVar("T")
+MAX_PAGE = 1_000
+"""The most resources on a page."""
 PAGE = 50
+MAX_NUMBER = 1_000_000_000
+
+
+# -- declaring
+
+_INTERVAL = re.compile(r"([\[(])([^,]+),([^,]+)([\])])")
+_INTERVAL_TEXT = Annotated[str, Meta(pattern=f"^{_INTERVAL.pattern}$")]
+_CURSOR_TEXT = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]+$")]
+
+
+def by_cursor(most: int = MAX_PAGE) -> tuple[Parameter, ...]:
+    """For `ListQuery.page_size` and `page_after`: a list that is read from the store page by page."""
+    return (
+        Parameter("page[size]", _up_to(most), f"Resources on a page; {PAGE} unless given"),
+        Parameter("page[after]", _CURSOR_TEXT, "Where the page begins: take it from `links.next` of the page before"),
+    )
+
+
+def _up_to(most: int) -> Any:
+    return Annotated[int, Meta(ge=1, le=most)]
+
+
+BY_NUMBER = (
+    Parameter("page[number]", _up_to(MAX_NUMBER), "Which page; 1 unless given"),
+    Parameter("page[size]", _up_to(MAX_PAGE), f"Resources on a page; {MAX_PAGE} unless given"),
+    Parameter("meta[total]", bool, "Whether to tell how many resources and pages there are"),
+)
+"""For `ListQuery.page`: a list that is there as a whole."""
+
+
+def filter_by(name: str, among: Collection[str] | None = None) -> Parameter:
+    """For `ListQuery.filter`."""
+    values: Any = str if among is None else Literal[tuple(among)]
+    return Parameter(f"filter[{name}]", tuple[values, ...], f"Only those with one of these as `{name}`")
+
+
+def filter_by_time(name: str) -> Parameter:
+    """For `ListQuery.interval`."""
+    how = "an interval such as `[a,b)`; `[ ]` with the end, `( )` without, `*` for none"
+    return Parameter(f"filter[{name}]", _INTERVAL_TEXT, f"Only those whose `{name}` is in {how}")
+
+
+def sort_by(names: Iterable[str], default: str, *, most: int | None = None) -> Parameter:
+    """For `ListQuery.sort`, and with `most` 1 for `sort_one`."""
+    given: Any = Literal[tuple(sign + name for name in names for sign in ("", "-"))]
+    values: Any = given if most == 1 else tuple[given, ...]
+    return Parameter("sort", values, f"The order, with a `-` for descending; `{default}` unless given")
+
+
+# -- reading
+
+
+class Order(NamedTuple):
+    """What a list is sorted by."""
+
+    name: str
+    descending: bool
 
 
 class Interval(NamedTuple):
@@ -25,12 +102,11 @@ class Interval(NamedTuple):
     until_us: int | None = None
 
 
-_INTERVAL = re.compile(r"([\[(])([^,]+),([^,]+)([\])])")
 _time = msgspec.json.Decoder(datetime).decode
 
 
 class ListQuery:
-    """The parameters of a list request. They are taken one by one; `done` refuses those that nobody took."""
+    """The parameters of a list request, taken one by one."""
 
     def __init__(self, request: web.Request) -> None:
         self._given = {name: request.query.getall(name) for name in request.query}
@@ -48,7 +124,7 @@ class ListQuery:
     def interval(self, name: str) -> Interval:
         """`filter[name]` as `[a,b)`: `[` and `]` with the end, `(` and `)` without it, `*` for none."""
         parameter = f"filter[{name}]"
-        text = self._single(parameter)
+        text = self.single(parameter)
         if text is None:
             return Interval()
         found = _INTERVAL.fullmatch(text)
@@ -64,36 +140,64 @@ class ListQuery:
                 "in RFC 3339, [ ] with and ( ) without the end, * for no bound",
             ) from None
 
-    def sort(self, only: str) -> None:
-        """Refuse any other order than the one this list has."""
-        text = self._single("sort")
-        if text not in (None, only):
-            raise _bad("sort", f"sort is {text!r}; this list can be sorted by {only} only")
+    def sort(self, names: Collection[str], default: str) -> list[Order]:
+        """What `sort` says, the most important first: names, each with a `-` before it for descending."""
+        given = self.single("sort")
+        text = default if given is None else given
+        orders = [Order(each.removeprefix("-"), each.startswith("-")) for each in text.split(",")]
+        for order in orders:
+            if order.name not in names:
+                detail = f"sort is {text[:100]!r}; it is one or several of {', '.join(names)}, with a - for descending"
+                raise _bad("sort", detail)
+        return orders
 
-    def page_size(self) -> int:
+    def sort_one(self, names: Collection[str], default: str) -> Order:
+        """The same of a list that is sorted by one of them."""
+        first, *more = self.sort(names, default)
+        if more:
+            raise _bad("sort", "this list is sorted by one name at a time; give one")
+        return first
+
+    def page(self) -> Page:
+        """`page[number]`, `page[size]` and `meta[total]`, for a list that `numbered` cuts into pages."""
+        number, size = self._number("page[number]", MAX_NUMBER), self._number("page[size]", MAX_PAGE)
+        return Page(number or 1, size or MAX_PAGE, self.flag("meta[total]"))
+
+    def flag(self, parameter: str) -> bool:
+        """Whether this parameter is `true`."""
+        text = self.single(parameter)
+        if text not in (None, "true", "false"):
+            raise _bad(parameter, f"{parameter} is {text[:100]!r}; it is true or false")
+        return text == "true"
+
+    def page_size(self, most: int = MAX_PAGE) -> int:
         """`page[size]`."""
-        text = self._single("page[size]")
-        if text is None:
-            return PAGE
-        if not (re.fullmatch("[0-9]{1,3}", text) and 1 <= int(text) <= MAX_PAGE):
-            raise _bad("page[size]", f"page[size] is {text[:100]!r}; it is a number from 1 to {MAX_PAGE}")
-        return int(text)
+        return self._number("page[size]", most) or PAGE
 
-    def page_after(self) -> int | None:
-        """The number behind `page[after]`."""
-        text = self._single("page[after]")
+    def page_after(self, order: Order) -> tuple[Any, int] | None:
+        """Behind which run the page begins: what it has in this order, and its number (`RunQuery.before`)."""
+        text = self.single("page[after]")
         if text is None:
             return None
-        if not re.fullmatch(r"[0-9a-f]{1,15}", text):
-            raise _bad("page[after]", f"page[after] is {text[:100]!r}; take it from links.next of the page before")
-        return int(text, 16)
+        try:
+            found = _cursor(b64decode(text + "=" * (-len(text) % 4), "-_", validate=True))
+        except (ValueError, msgspec.DecodeError):
+            found = None
+        if found is None or found.order != order or not isinstance(found.value, _values(order) | None):
+            detail = f"page[after] is {text[:100]!r}; take it from links.next of the page before, with the same sort"
+            raise _bad("page[after]", detail)
+        return found.value, found.run
 
-    def done(self) -> None:
-        """Refuse what nobody took: a misspelt filter must not look like one that found everything."""
-        for name in self._given:
-            raise _bad(name, f"there is no parameter {name[:100]!r} here")
+    def _number(self, parameter: str, most: int) -> int | None:
+        text = self.single(parameter)
+        if text is None:
+            return None
+        if not (re.fullmatch("[0-9]{1,10}", text) and 1 <= int(text) <= most):
+            raise _bad(parameter, f"{parameter} is {text[:100]!r}; it is a number from 1 to {most:,}")
+        return int(text)
 
-    def _single(self, parameter: str) -> str | None:
+    def single(self, parameter: str) -> str | None:
+        """The value of a parameter that is given once, if at all."""
         values = self._given.pop(parameter, None)
         if values is None:
             return None
@@ -102,9 +206,37 @@ class ListQuery:
         return values[0]
 
 
-def cursor(number: int) -> str:
-    """What `page[after]` says for the page that begins behind this number."""
-    return f"{number:x}"
+def in_order(items: Iterable[T], orders: Sequence[Order], value: Callable[[T, str], Any]) -> list[T]:
+    """`items` sorted; `value(item, name)` is what an order goes by. Those that have None come last either way."""
+    found = list(items)
+    for name, descending in reversed(orders):
+        some = [each for each in found if value(each, name) is not None]
+        some.sort(key=lambda each: value(each, name), reverse=descending)
+        found = some + [each for each in found if value(each, name) is None]
+    return found
+
+
+_Integer = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class _Cursor(NamedTuple):
+    order: Order
+    value: _Integer | str | None
+    run: _Integer
+
+
+_cursor = msgspec.json.Decoder(_Cursor).decode
+TEXTS = ("status", "job")
+"""What runs can be sorted by that is no number."""
+
+
+def _values(order: Order) -> type[int | str]:
+    return str if order.name in TEXTS else int
+
+
+def cursor(order: Order, value: str | int | None, run: int) -> str:
+    """What `page[after]` says for the page that begins behind this run."""
+    return b64encode(msgspec.json.encode(_Cursor(order, value, run)), b"-_").decode().rstrip("=")
 
 
 def _split(texts: Iterable[str]) -> Iterable[str]:

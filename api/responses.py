@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from aiohttp import web
 from multidict import CIMultiDict
 
-__all__ = ["HTML", "JSON", "common_headers", "respond"]
+__all__ = ["HTML", "JSON", "JSON_API", "common_headers", "respond"]
 
 JSON = "application/json"
+JSON_API = "application/vnd.api+json"
 HTML = "text/html; charset=utf-8"
 
 _ALWAYS = CIMultiDict(
@@ -31,6 +32,8 @@ def respond(body: bytes, media_type: str, status: int = 200, headers: Mapping[st
     """A response that no browser takes for anything else, frames, stores or hands to another site."""
     complete = common_headers()
     complete["Content-Type"] = media_type
+    if media_type == JSON_API:
+        complete["Vary"] = "Accept"  # a cache must not hand a refused Accept's 406 to others
     if headers:
         complete.update(headers)
     return web.Response(body=body, status=status, headers=complete)

@@ -12,6 +12,7 @@ from durably.api.app import make_app
 from durably.api.connection import Connection, Gate
 from durably.api.limits import LIMITS, Limits
 from durably.api.origin import is_loopback
+from durably.engine.access.keys import KIND, Keys
 
 __all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "HttpServer", "serve"]
 
@@ -62,9 +63,9 @@ async def serve(
     """Serve the API of `engine`; it listens when this returns. Port 0 takes any that is free.
 
     The server may outlive the engine: while that drains and after it, `/health/ready` and whatever needs the
-    engine answer 503. Raises `DurablyError` when others can reach the address, or it is taken.
+    engine answer 503. Raises `DurablyError` when the address is taken, or others can reach it and there is no API key.
     """
-    await _check_host(host)
+    await _check_host(engine, host)
     runner = web.AppRunner(make_app(engine, limits), handle_signals=False, shutdown_timeout=limits.stop_s)
     await runner.setup()
     server = runner.server
@@ -82,15 +83,18 @@ async def serve(
     return HttpServer(runner, listener, gate, host)
 
 
-async def _check_host(host: str) -> None:
-    """Refuse addresses that others can reach: whoever reaches this server can run workflows."""
+async def _check_host(engine: Engine, host: str) -> None:
+    """Refuse addresses that others can reach while nothing keeps them out: they could run workflows."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host or "0.0.0.0", None, type=socket.SOCK_STREAM)  # noqa: S104 - what "" means
     except (OSError, UnicodeError) as error:
         raise DurablyError(f"cannot listen on {host!r}: {error}. Use 127.0.0.1, ::1 or localhost.") from error
-    if not all(is_loopback(str(address[0])) for *_, address in found):
+    if all(is_loopback(str(address[0])) for *_, address in found):
+        return
+    if not Keys(await engine.core.store.documents(KIND)).configured:
         raise DurablyError(
-            f"cannot listen on {host!r}: others can reach it, and API keys, which would keep them out, are "
-            "not built yet. Use 127.0.0.1, ::1 or localhost."
+            f"cannot listen on {host!r}: others can reach it, and there is no API key, which would keep them out. Make "
+            f"one with `durably keys create NAME --store {engine.core.store.location}`, or use 127.0.0.1, ::1 or "
+            "localhost."
         )

@@ -5,19 +5,14 @@ from typing import NoReturn
 from aiohttp import web
 
 from durably import NotBuilt
+from durably.api.operations import ANY, Operation
 
-__all__ = ["routes"]
-
-RESOURCES = ("retry-policies", "jobs", "runs", "usage", "run_stats", "environments", "keys")
-PAGES = ("/openapi.json", "/metrics")
+__all__ = ["operations"]
 
 
-def routes() -> list[web.RouteDef]:
-    """Those of whole resources with every method, and with everything below."""
-    whole = [*PAGES]
-    for name in RESOURCES:
-        whole += [f"/api/v1/{name}", f"/api/v1/{name}/{{rest:.*}}"]
-    return [web.route("*", path, _refuse) for path in whole]
+def operations() -> list[Operation]:
+    """They answer to every method."""
+    return [Operation(ANY, "/metrics", _refuse, "Not built yet", "read")]
 
 
 async def _refuse(request: web.Request) -> NoReturn:

@@ -2,13 +2,19 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Annotated, Any
 
 from aiohttp import web
+from msgspec import Meta
 
 from durably.api.connection import Connection
+from durably.api.errors import Problem
+from durably.api.limits import LIMITS_KEY
+from durably.api.operations import Parameter
 
-__all__ = ["Waits"]
+__all__ = ["WAIT", "Waits", "wait_s"]
+
+WAIT = Parameter("wait", Annotated[float, Meta(ge=0)], "Answer when the run has ended, or after so many seconds")
 
 
 class Waits:
@@ -36,3 +42,16 @@ class Waits:
         """Let go."""
         for task in self._held:
             task.cancel()
+
+
+def wait_s(request: web.Request) -> float:
+    """How long the client wants to wait for a run's end, and may; 0 is not at all."""
+    text = request.query.get(WAIT.name, "0")
+    try:
+        seconds = float(text)
+        if not seconds >= 0:
+            raise ValueError(text)
+    except ValueError:
+        detail = f"wait is {text[:100]!r}; it is a number of seconds"
+        raise Problem(400, "invalid_parameter", detail, parameter=WAIT.name) from None
+    return min(seconds, request.app[LIMITS_KEY].wait_s)

@@ -2,35 +2,64 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from aiohttp import web
 from msgspec import Raw
 
 from durably import DurablyError, Engine, InvalidInput
+from durably.api.access import chosen_home
 from durably.api.availability import refuse_work
 from durably.api.bodies import read_document
 from durably.api.errors import Problem
-from durably.api.jsonapi import Resource, collection, document
-from durably.api.limits import Limits
-from durably.api.runs import run_document
-from durably.api.waits import Waits
+from durably.api.jsonapi import Resource, document, numbered
+from durably.api.operations import Kind, Many, One, Operation
+from durably.api.queries import BY_NUMBER, ListQuery
+from durably.api.runs import RUN, run_document
+from durably.api.waits import WAIT, Waits, wait_s
 from durably.engine.declare.registry import Registered
-from durably.engine.log.records import NOTHING, RunCreated
+from durably.engine.values.durations import MAX_DAYS
 
 __all__ = ["Workflows"]
 
 PATH = "/api/v1/workflows"
 
 
+Arguments: TypeAlias = Annotated[Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=MAX_DAYS * 86_400)]
+
+
 class Start(msgspec.Struct, forbid_unknown_fields=True):
     """The body that runs a workflow: its arguments by parameter name, and what `Workflow.options` takes."""
 
-    input: Raw = Raw(b"{}")
+    input: Arguments = msgspec.field(default_factory=lambda: Raw(b"{}"))
     run_id: str | None = None
     mode: Literal["test"] | None = None
+    version: int | None = None
+    """None: the newest."""
+    timeout: Seconds | None = None
+    delay: Seconds | None = None
+    environment: str | None = None
 
+
+class TriggerInfo(msgspec.Struct):
+    """What starts a workflow."""
+
+    event: str
+    where: str | None
+
+
+class WorkflowInfo(msgspec.Struct):
+    """A workflow that can be run; `version` is the newest of its `versions`."""
+
+    name: str
+    version: int
+    versions: Sequence[int]
+    triggers: Sequence[TriggerInfo]
+
+
+WORKFLOW = Kind("workflow", WorkflowInfo)
 
 _start = msgspec.json.Decoder(Start)
 
@@ -38,17 +67,19 @@ _start = msgspec.json.Decoder(Start)
 class Workflows:
     """Registered workflows, as resources of type `workflow` under their names."""
 
-    def __init__(self, engine: Engine, limits: Limits, waits: Waits) -> None:
+    def __init__(self, engine: Engine, waits: Waits) -> None:
         self._engine = engine
-        self._limits = limits
         self._waits = waits
 
-    def routes(self) -> list[web.RouteDef]:
+    def operations(self) -> list[Operation]:
         one = PATH + "/{name}"
+        run, summary = f"{one}/actions/run", "Run the newest version of a workflow"
         return [
-            web.get(PATH, self.list),
-            web.get(one, self.read),
-            web.post(f"{one}/actions/run", self.run),
+            Operation(
+                "GET", PATH, self.list, "Workflows by name", "read", query=BY_NUMBER, answers={200: Many(WORKFLOW)}
+            ),
+            Operation("GET", one, self.read, "One workflow", "read", answers={200: One(WORKFLOW)}),
+            Operation("POST", run, self.run, summary, "write", Start, (WAIT,), {201: One(RUN)}),
         ]
 
     async def list(self, request: web.Request) -> web.Response:
@@ -56,13 +87,13 @@ class Workflows:
         by_name: dict[str, list[Registered]] = {}
         for registered in self._engine.core.registry.all():
             by_name.setdefault(registered.name, []).append(registered)
-        return collection(request, [_resource(versions) for versions in by_name.values()])
+        return numbered(request, [_resource(versions) for versions in by_name.values()], ListQuery(request).page())
 
     async def read(self, request: web.Request) -> web.Response:
         """One workflow."""
         name = self._find(request).name
         versions = [each for each in self._engine.core.registry.all() if each.name == name]
-        return document(request, _resource(versions))
+        return document(_resource(versions))
 
     async def run(self, request: web.Request) -> web.Response:
         """Start a run of the newest version; `?wait=30` answers when it has ended, or after so long.
@@ -71,62 +102,47 @@ class Workflows:
         about the run that was started, and names the next one as `continued_to`.
         """
         refuse_work(self._engine)
-        registered = self._find(request)
-        wait_s = min(_seconds(request.query.get("wait")), self._limits.wait_s)
-        given = await read_document(request, _start, self._limits.body_s)
-        created = RunCreated(
-            workflow=registered.name,
-            version=registered.version,
-            input=_bind(registered, given.input),
-            trigger="MANUAL",
-            event=NOTHING,
-            environment=self._engine.settings.environment,
+        _ = self._find(request)
+        wait = wait_s(request)
+        given = await read_document(request, _start)
+        registered = self._find(request, given.version)
+        args, kwargs = _arguments(registered, given.input)
+        created = self._engine.beginning(
+            registered,
+            args,
+            kwargs,
             test=given.mode == "test",
-            timeout=registered.timeout,
+            timeout=given.timeout,
+            delay=given.delay,
+            environment=await chosen_home(request, self._engine, given.environment),
         )
         run = await self._engine.start_created(registered, created, given.run_id)
-        if wait_s:
-            await self._waits.hold(request, run.result(timeout=wait_s))
-        return run_document(request, await run.info(), HTTPStatus.CREATED)
+        if wait:
+            await self._waits.hold(request, run.result(timeout=wait))
+        return run_document(await run.info(), HTTPStatus.CREATED)
 
-    def _find(self, request: web.Request) -> Registered:
+    def _find(self, request: web.Request, version: int | None = None) -> Registered:
         _ = self._engine.core  # an engine that does not run is no reason to say that there is no such workflow
         try:
-            return self._engine.registered(request.match_info["name"])
+            return self._engine.registered(request.match_info["name"], version)
         except DurablyError as error:
             raise Problem(404, "not_found", str(error)) from None
 
 
 def _resource(versions: Sequence[Registered]) -> Resource:
     newest = versions[-1]
-    attributes = {
-        "name": newest.name,
-        "version": newest.version,
-        "versions": [each.version for each in versions],
-        "triggers": [{"event": trigger.name, "where": trigger.where} for trigger in newest.triggers],
-    }
-    return Resource("workflow", newest.name, attributes)
+    attributes = WorkflowInfo(
+        name=newest.name,
+        version=newest.version,
+        versions=[each.version for each in versions],
+        triggers=[TriggerInfo(trigger.name, trigger.where) for trigger in newest.triggers],
+    )
+    return WORKFLOW.resource(newest.name, attributes)
 
 
-def _bind(registered: Registered, given: Raw) -> Raw:
-    """The input as `Engine.start` would record it, so that both know each other's run ids."""
-    signature = registered.signature
+def _arguments(registered: Registered, given: Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The input as a call has it."""
     try:
-        args, kwargs = signature.decode(given)
-        return Raw(signature.bind_input(args, kwargs).raw)
+        return registered.signature.decode(given)
     except InvalidInput as error:
         raise Problem(400, "invalid_input", str(error), pointer="/input") from None
-
-
-def _seconds(text: str | None) -> float:
-    """How long the client wants to wait."""
-    if text is None:
-        return 0.0
-    try:
-        seconds = float(text)
-        if not seconds >= 0:
-            raise ValueError(text)
-    except ValueError:
-        detail = f"wait is {text[:100]!r}; it is a number of seconds"
-        raise Problem(400, "invalid_parameter", detail, parameter="wait") from None
-    return seconds

@@ -9,23 +9,29 @@ from typing import Any, ParamSpec, Self, TypeGuard, TypeVar, cast, overload
 
 from msgspec import Raw
 
+from durably.engine.bulk.request import BulkRequest
+from durably.engine.bulk.workflow import Begun, BulkActions, Progress, run_bulk
 from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.declare.event_content import event_content
 from durably.engine.declare.events import Event
 from durably.engine.declare.registry import Registered
-from durably.engine.errors import DurablyError, InvalidInput, NotBuilt, RunNotFound, StoreError
+from durably.engine.errors import DurablyError, InvalidInput, RunNotFound, StoreError
 from durably.engine.execution.attempt import Perform
 from durably.engine.execution.core import Core
 from durably.engine.execution.intake import Intake
 from durably.engine.execution.settings import Settings
 from durably.engine.execution.watchdog import Watchdog
 from durably.engine.handle import Run
+from durably.engine.http.addresses import check_networks
+from durably.engine.jobs.workflow import run_job
 from durably.engine.log.info import RunInfo, describe_run
 from durably.engine.log.records import NOTHING, RunCreated, from_us, to_us
+from durably.engine.notifications.destination import Destination, check_destinations
 from durably.engine.retries.retry import RetryPolicy
+from durably.engine.serving import HttpServer, serve
 from durably.engine.values.codec import decoder_for
 from durably.engine.values.durations import Duration, to_seconds
-from durably.store import RunQuery, Store, StoreFailure, open_url
+from durably.store import RunQuery, RunRow, Store, StoreFailure, open_url
 from durably.store.runtime import SECOND_US, Clock, Randomness, SystemClock, SystemRandomness
 from durably.store.sealed import Codec, SealedStore
 
@@ -36,6 +42,8 @@ T = TypeVar("T")
 Lifespan = Callable[[], AbstractAsyncContextManager[Mapping[type[Any], Any] | None]]
 MAX_RUN_ID = 255
 DEFAULT_STORE = "sqlite:///durably.db"
+BUILTIN = (run_job, run_bulk)
+"""Workflows that every engine has, for jobs and for what is done to many runs at once."""
 
 
 class Engine:
@@ -53,6 +61,10 @@ class Engine:
         max_lost: crashes in a row after which a step fails as `WorkerLost`.
         max_cpu: CPU time that a workflow may use between two waits, in seconds; a tenth of it is warned of in the log.
         drain_timeout: how long running steps may take to end when the engine stops, in seconds.
+        notify: who is told of runs that have failed for good: `Email(…)` and `Webhook(…)`.
+        http_allow: networks that HTTP steps and jobs may reach although they are not public, such as `"10.0.0.0/8"`.
+        quota: how many runs of jobs there may be in a month; further ones fail as `QUOTA_EXCEEDED`.
+        retention: how long ended runs, and events, are kept, in seconds or as a `timedelta`; None: for ever.
         codec: what users' data passes through on its way to the store and back, such as
             `durably.encryption.Encryption`.
 
@@ -67,7 +79,7 @@ class Engine:
         *,
         environment: str = "production",
         lifespan: Lifespan | None = None,
-        notify: Sequence[Any] = (),
+        notify: Sequence[Destination] = (),
         default_retry: RetryPolicy = RetryPolicy.DEFAULT,
         max_steps: int = 10_000,
         max_threads: int = 32,
@@ -76,12 +88,10 @@ class Engine:
         max_cpu: Duration = 10,
         drain_timeout: Duration = 30,
         http_allow: Sequence[str] = (),
+        quota: int | None = None,
+        retention: Duration | None = None,
         codec: Codec | None = None,
     ) -> None:
-        if notify:
-            raise NotBuilt("Engine(notify=…)")
-        if http_allow:
-            raise NotBuilt("Engine(http_allow=…)")
         self.url = store
         self.workflows = tuple(workflows)
         self.lifespan = lifespan
@@ -95,10 +105,15 @@ class Engine:
             max_lost=_at_least(1, max_lost=max_lost),
             max_cpu=to_seconds(max_cpu),
             drain_timeout=to_seconds(drain_timeout),
+            notify=check_destinations(notify),
+            http_allow=tuple(map(str, check_networks(http_allow))),
+            quota=None if quota is None else _at_least(0, quota=quota),
+            retention=None if retention is None else to_seconds(retention, "retention"),
         )
         self._core: Core | None = None
         self._intake: Intake | None = None
         self._exits = AsyncExitStack()
+        self._resources: Mapping[type[Any], Any] = {}
 
     # -- what a test's engine puts in the place of the system
 
@@ -125,19 +140,11 @@ class Engine:
         if self._core is not None:
             raise DurablyError("this engine runs already; make another one for another store")
         async with AsyncExitStack() as exits:
-            resources: Mapping[type[Any], Any] = {}
+            self._resources = {}
             if self.lifespan is not None:
-                resources = _by_type(await exits.enter_async_context(self.lifespan()))
+                self._resources = _by_type(await exits.enter_async_context(self.lifespan()))
             try:
-                core = Core(
-                    self._open_store(),
-                    self.workflows,
-                    self.settings,
-                    self._make_clock(),
-                    self._make_randomness(),
-                    resources=resources,
-                    perform=self._make_perform(),
-                )
+                core = self._make_core()
                 await core.open()
             except StoreFailure as failure:
                 raise StoreError(str(failure)) from failure
@@ -147,6 +154,18 @@ class Engine:
             self._core, self._intake = core, Intake(core)
             self._exits = exits.pop_all()
         return self
+
+    def _make_core(self) -> Core:
+        return Core(
+            self._open_store(),
+            self.workflows,
+            self.settings,
+            self._make_clock(),
+            self._make_randomness(),
+            resources={BulkActions: self._bulk_actions(), **self._resources},
+            builtin=BUILTIN,
+            perform=self._make_perform(),
+        )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -182,7 +201,43 @@ class Engine:
             )
         return found
 
+    async def serve_http(self, host: str = "127.0.0.1", port: int = 8484) -> HttpServer:
+        """Serve the HTTP API beside this engine, in its process; it listens when this returns. Port 0 takes any.
+
+        The server closes with the engine, before running steps are waited for; or earlier, with `close()` or `async
+        with`. Raises `DurablyError` when the address is taken, or others can reach it and no key keeps them out.
+        """
+        _ = self.core  # it has to run
+        server = await serve(self, host, port)
+        self._exits.push_async_callback(server.close)
+        return server
+
     # -- runs
+
+    def _bulk_actions(self) -> BulkActions:
+        """What bulk operations do to runs, one by one."""
+
+        async def runs(query: RunQuery) -> Sequence[RunRow]:
+            return await self.core.store.runs(query)
+
+        async def cancel(run_id: str) -> bool:
+            return await (await self.get_run(run_id)).cancel()
+
+        async def rerun(run_id: str, version: str, new_id: str) -> None:
+            run = await self.get_run(run_id)
+            await run.rerun(version="original" if version == "original" else "current", run_id=new_id)
+
+        return BulkActions(runs, cancel, rerun)
+
+    async def start_bulk(self, request: BulkRequest, environment: str | None = None) -> Run[Progress]:
+        """Do one thing to many runs, as a run of its own: how far it is it publishes under the topic `progress`."""
+        total = await self.count_runs(request.query())
+        begun = Begun(request=request, total=total, before=(self.core.clock.now_us(), 1 << 62))
+        return await self.start(run_bulk.options(environment=environment), begun)
+
+    async def count_runs(self, query: RunQuery) -> int:
+        """How many runs fit."""
+        return sum(count for _, _, count in await self.core.store.tally(query, 0))
 
     @overload
     async def start(self, workflow: Workflow[P, T] | Step[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Run[T]: ...
@@ -204,24 +259,49 @@ class Engine:
             registered = self.registered(workflow)
         else:
             registered = self.registered(workflow.name, workflow.version)
-        options = cast("Workflow[..., Any]", workflow) if isinstance(workflow, Workflow) else None
+        if isinstance(workflow, Workflow):
+            options = cast("Workflow[..., Any]", workflow)
+            run_id = run_id or options.run_id
+            created = self.beginning(
+                registered,
+                args,
+                kwargs,
+                test=options.test,
+                timeout=options.timeout,
+                delay=options.delay,
+                environment=options.environment,
+            )
+        else:
+            created = self.beginning(registered, args, kwargs)
+        return await self.start_created(registered, created, run_id)
+
+    def beginning(
+        self,
+        registered: Registered,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        test: bool = False,
+        timeout: float | None = None,
+        delay: float | None = None,
+        environment: str | None = None,
+    ) -> RunCreated:
+        """What a run begins with that is started by hand, here or through the API: `Workflow.options`, in seconds.
+
+        Raises `InvalidInput` if the arguments miss their annotations.
+        """
         event = _as_if_triggered(registered, args, kwargs)
-        created = RunCreated(
+        return RunCreated(
             workflow=registered.name,
             version=registered.version,
             input=NOTHING if event is not None else Raw(registered.signature.bind_input(args, kwargs).raw),
             trigger="MANUAL",
             event=NOTHING if event is None else Raw(event_content(event)),
-            environment=(options and options.environment) or self.settings.environment,
-            test=options is not None and options.test,
-            timeout=registered.timeout if options is None else options.timeout,
-            due_at=None if options is None or options.delay is None else self._later(options.delay),
+            environment=environment or self.settings.environment,
+            test=test,
+            timeout=registered.timeout if timeout is None else timeout,
+            due_at=None if delay is None else from_us(self.core.clock.now_us() + ceil(delay * SECOND_US)),
         )
-        chosen = run_id or (options.run_id if options is not None else None)
-        return await self.start_created(registered, created, chosen)
-
-    def _later(self, delay_s: float) -> datetime:
-        return from_us(self.core.clock.now_us() + ceil(delay_s * SECOND_US))
 
     async def start_created(self, registered: Registered, created: RunCreated, run_id: str | None = None) -> Run[Any]:
         """Start a run whose beginning is put together already: for the API and for reruns."""
@@ -295,7 +375,8 @@ class Engine:
 
 def _as_if_triggered(registered: Registered, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Event[Any] | None:
     """The event that a triggered workflow is started with by hand: to the run it is the one that triggered it."""
-    if registered.triggers and not kwargs and len(args) == 1 and _is_event(args[0]):
+    takes_event = registered.triggers or registered.signature.takes_event
+    if takes_event and not kwargs and len(args) == 1 and _is_event(args[0]):
         registered.signature.bind_event(args[0])
         return args[0]
     return None

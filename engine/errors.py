@@ -142,8 +142,8 @@ class StepError(DurablyError):
 
     Raised in the workflow where the step was awaited. Catch it to go on without the step or to compensate; if
     it escapes, the run fails at once. The original exception is never raised again, because on replay it
-    could not be: ask `matches`, or read `type`, `message` and `traceback`. `error` is the whole record, with
-    causes.
+    could not be: ask `matches`, or read `type`, `message`, `traceback` and, where it was about the answer of an
+    HTTP service, its `status`. `error` is the whole record, with causes.
     """
 
     def __init__(self, step: str, error: ErrorInfo, attempts: int = 1) -> None:
@@ -155,6 +155,7 @@ class StepError(DurablyError):
         self.types = error.types
         self.message = error.message
         self.traceback = error.traceback
+        self.status = error.status
 
     def matches(self, *types_or_names: ErrorType) -> bool:
         """Whether the original exception was of one of these types, or of a type that inherits from one.

@@ -130,11 +130,13 @@ class Run(Generic[R]):
         input: Mapping[str, Any] | None = None,  # noqa: A002 - the contract's name
         version: Literal["current", "original"] | int = "current",
         from_step: str | None = None,
+        run_id: str | None = None,
     ) -> "Run[R]":
         """A new run with the same input, or with another: arguments by parameter name.
 
         `version`: the newest registered one, the one this run had, or a number. `from_step`, a step's key or its name
         if only one has it: what was done is not done again, but for that step and what began after it had ended.
+        `run_id`, unless there is a `from_step`: the new run's; a known one gives the run that exists, as with `start`.
 
         Raises `InvalidInput` for an input that misses its annotations, or a step that the run does not have.
         """
@@ -152,15 +154,16 @@ class Run(Generic[R]):
             input=created.input if input is None else Raw(encode(dict(input))),
             event=created.event if input is None else NOTHING,
             trigger="RERUN",
-            environment=engine.core.settings.environment,
+            environment=created.environment,
             test=created.test,
             origin=self.id,
             timeout=registered.timeout,
+            scheduled_for=created.scheduled_for,
         )
         if input is not None:
             registered.signature.decode(again.input)
         if from_step is None:
-            number, run_id = await engine.intake.start(registered, again)
+            number, run_id = await engine.intake.start(registered, again, run_id)
         else:
             await engine.intake.admit()
             number, run_id = await rerun_from(engine.core, again, entries, from_step)

@@ -12,18 +12,19 @@ from datetime import datetime
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
+from operator import itemgetter
 from types import TracebackType
-from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Self, TypeAlias, TypeVar
 
 from durably.engine.body.replayer import Replayer
 from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.engine import Engine
 from durably.engine.execution.attempt import Attempt, Perform
-from durably.engine.execution.core import Core
 from durably.engine.execution.intake import Intake
 from durably.engine.handle import Run
 from durably.engine.lint.lint import refuse_findings
 from durably.engine.log.records import from_us
+from durably.engine.notifications.destination import Destination
 from durably.engine.retries.retry import RetryPolicy
 from durably.engine.values.durations import Duration, to_us
 from durably.store import MemoryStore, Store
@@ -52,12 +53,24 @@ class VirtualTimer:
         self.callback = None
 
 
+Timers: TypeAlias = list[tuple[int, int, VirtualTimer]]
+"""A heap: when it is due, and which one was set earlier."""
+
+
+def _pending(timers: Timers) -> Timers:
+    """Without canceled ones at the front."""
+    while timers and timers[0][2].callback is None:
+        heappop(timers)
+    return timers
+
+
 class VirtualClock:
     """A `Clock` that stands still until it is told to jump."""
 
     def __init__(self, now_us: int = START_US) -> None:
         self._now_us = now_us
-        self._timers: list[tuple[int, int, VirtualTimer]] = []
+        self._timers: Timers = []
+        self._wall_timers: Timers = []
         self._order = count()
         self._real = SystemClock()
 
@@ -74,23 +87,36 @@ class VirtualClock:
         return self._real.cpu_us()
 
     def call_at(self, due_us: int, callback: Callable[[], None]) -> Timer:
+        return self._wait(self._timers, due_us, callback)
+
+    def call_at_wall(self, due_us: int, callback: Callable[[], None]) -> Timer:
+        return self._wait(self._wall_timers, due_us, callback)
+
+    def _wait(self, timers: Timers, due_us: int, callback: Callable[[], None]) -> Timer:
         timer = VirtualTimer(callback)
-        heappush(self._timers, (due_us, next(self._order), timer))
+        heappush(timers, (due_us, next(self._order), timer))
         return timer
 
     def next_us(self) -> int | None:
         """When the next callback is due."""
-        while self._timers and self._timers[0][2].callback is None:
-            heappop(self._timers)
-        return self._timers[0][0] if self._timers else None
+        first = self._first()
+        return first[0][0] if first else None
+
+    def has_timers(self) -> bool:
+        """Whether anything waits for time to pass. Schedules do not: they would without end."""
+        return bool(_pending(self._timers))
 
     def jump(self, to_us: int) -> None:
         """Make it that late, and call what is due by then, in order."""
         self._now_us = max(self._now_us, to_us)
-        while (due_us := self.next_us()) is not None and due_us <= self._now_us:
-            _, _, timer = heappop(self._timers)
+        while (first := self._first()) and first[0][0] <= self._now_us:
+            _, _, timer = heappop(first)
             if timer.callback is not None:
                 timer.callback()
+
+    def _first(self) -> Timers:
+        """Of the two queues the one whose first callback is due earlier; an empty one if both are empty."""
+        return min(filter(_pending, (self._timers, self._wall_timers)), key=itemgetter(0), default=self._timers)
 
     def after(self, duration_us: int) -> "asyncio.Future[None]":
         """Done when that much time has passed on this clock. Cancel it when nobody waits for that any more."""
@@ -203,6 +229,10 @@ class TestEngine(Engine):
         max_parked: int = 0,
         max_lost: int = 3,
         drain_timeout: Duration = 30,
+        notify: Sequence[Destination] = (),
+        http_allow: Sequence[str] = (),
+        quota: int | None = None,
+        retention: Duration | None = None,
     ) -> None:
         @asynccontextmanager
         async def lifespan() -> AsyncGenerator[Mapping[type[Any], Any] | None]:
@@ -217,6 +247,10 @@ class TestEngine(Engine):
             max_parked=max_parked,
             max_lost=max_lost,
             drain_timeout=drain_timeout,
+            notify=notify,
+            http_allow=http_allow,
+            quota=quota,
+            retention=retention,
         )
         self._auto = auto
         self._store: Store = MemoryStore()
@@ -313,8 +347,12 @@ class TestEngine(Engine):
             task.cancel()
 
     async def settle(self) -> None:
-        """Wait until nothing more happens: no body runs, and no timer is left unless `auto=False`."""
-        while self._busy() or (self._auto and self._virtual.next_us() is not None):
+        """Wait until nothing more happens: no body runs, and no timer is left unless `auto=False`.
+
+        Schedules are never done, so they alone do not move the clock: `clock.advance()` does. What they start on the
+        way to a timer starts in its time.
+        """
+        while self._busy() or (self._auto and self._virtual.has_timers()):
             await self._let_pass(None)
 
     async def quiesce(self) -> None:
@@ -340,7 +378,7 @@ class TestEngine(Engine):
         if self._awake():
             change = self.core.executor.attempts.change()
             await asyncio.wait({change} if until is None else {change, until}, return_when="FIRST_COMPLETED")
-        elif self._auto and (next_us := self._virtual.next_us()) is not None:
+        elif self._auto and self._virtual.has_timers() and (next_us := self._virtual.next_us()) is not None:
             self._virtual.jump(next_us)
         elif until is not None:
             # Only the outside can make it go on: another task of the test, or nobody.
@@ -348,17 +386,8 @@ class TestEngine(Engine):
 
     async def restart(self) -> None:
         """Die as by `kill -9`, and start again on the same store. Handles stay good."""
-        before = self.core
-        await before.abandon()
-        core = Core(
-            self._store,
-            self.workflows,
-            self.settings,
-            self._virtual,
-            self._randomness,
-            resources=before.executor.attempts.resources,
-            perform=self._perform,
-        )
+        await self.core.abandon()
+        core = self._make_core()
         await core.open()
         self._core, self._intake = core, Intake(core)
         self._exits.push_async_callback(core.close)

@@ -11,35 +11,49 @@ from durably.store.errors import (
     StoreFailure,
     StoreLocked,
     StoreUnavailable,
+    TakenDocument,
     UnknownOutcome,
 )
 from durably.store.memory import MemoryStore
-from durably.store.protocol import OpenRun, Store
+from durably.store.protocol import Administration, OpenRun, Store
 from durably.store.rows import (
+    SHARED_KINDS,
     Append,
     Arrival,
     Change,
     Conflict,
     Create,
+    DeliveryRow,
+    DocumentRow,
     EventRow,
     Existing,
+    Forget,
+    Forgotten,
     InboxRow,
     Ingest,
     LogRow,
     Missing,
+    Notify,
     Operation,
     Put,
     Refused,
+    Reschedule,
     Result,
+    RunOrder,
     RunQuery,
     RunRow,
+    Save,
+    Together,
     TriggerRow,
+    UsageRow,
     WaitRow,
     Written,
 )
-from durably.store.sqlite import SqliteReader, SqliteStore
+from durably.store.sqlite import SqliteAdministration, SqliteReader, SqliteStore
 
 __all__ = [
+    "SHARED_KINDS",
+    "Administration",
     "Append",
     "Arrival",
     "Change",
@@ -47,9 +61,13 @@ __all__ = [
     "Conflict",
     "CorruptStore",
     "Create",
+    "DeliveryRow",
+    "DocumentRow",
     "EventRow",
     "Existing",
     "Fenced",
+    "Forget",
+    "Forgotten",
     "InboxRow",
     "Ingest",
     "LogRow",
@@ -57,23 +75,31 @@ __all__ = [
     "Missing",
     "NewerStore",
     "NotAStore",
+    "Notify",
     "OpenRun",
     "Operation",
     "Put",
     "Refused",
+    "Reschedule",
     "Result",
+    "RunOrder",
     "RunQuery",
     "RunRow",
+    "Save",
     "SqliteReader",
     "SqliteStore",
     "Store",
     "StoreFailure",
     "StoreLocked",
     "StoreUnavailable",
+    "TakenDocument",
+    "Together",
     "TriggerRow",
     "UnknownOutcome",
+    "UsageRow",
     "WaitRow",
     "Written",
+    "administer",
     "open_url",
 ]
 
@@ -99,6 +125,17 @@ def open_url(url: str) -> Store:
             raise NotAStore(f"PostgreSQL stores ({_without_secrets(url)}) are not built yet. Use {FORMS}.")
         case _:
             raise NotAStore(f"There are no stores of the kind {scheme}://. Use {FORMS}.")
+
+
+def administer(url: str) -> Administration:
+    """A way to write keys and environments to the store that a URL names, also beside an engine that has it open.
+
+    Raises `NotAStore` for anything that another process could not have open.
+    """
+    store = open_url(url)
+    if not isinstance(store, SqliteStore):
+        raise NotAStore(f"{url} lives and ends with its process. Name a store like sqlite:///app.db")
+    return SqliteAdministration(store.path)
 
 
 def _without_secrets(url: str) -> str:

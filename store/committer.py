@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from durably.store.errors import StoreFailure
 from durably.store.protocol import Store
-from durably.store.rows import Append, Ingest, Operation, Result
+from durably.store.rows import Append, Ingest, Operation, Result, Together
 
 __all__ = ["Committer"]
 
@@ -216,4 +216,10 @@ class Committer:
 
 
 def _records(operation: Operation) -> int:
-    return sum(len(arrival.runs) for arrival in operation.events) if isinstance(operation, Ingest) else 0
+    match operation:
+        case Ingest():
+            return sum(len(arrival.runs) for arrival in operation.events)
+        case Together():
+            return len(operation.operations)
+        case _:
+            return 0

@@ -8,6 +8,7 @@ __all__ = [
     "StoreFailure",
     "StoreLocked",
     "StoreUnavailable",
+    "TakenDocument",
     "UnknownOutcome",
     "UnreadableStore",
 ]
@@ -31,6 +32,10 @@ class NotAStore(StoreFailure):
 
 class UnreadableStore(StoreFailure):
     """What is stored is sealed, and the codec or the key it was sealed with is not given."""
+
+
+class TakenDocument(StoreFailure):
+    """There is a document of this id already, or it was changed or deleted meanwhile. Read it again."""
 
 
 class CorruptStore(StoreFailure):

@@ -1,7 +1,8 @@
 """What an engine needs of a store. Every implementation passes one conformance suite (`tests/store`)."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
 
 from durably.store.errors import StoreFailure
 from durably.store.rows import (
@@ -18,7 +19,7 @@ from durably.store.rows import (
     UsageRow,
 )
 
-__all__ = ["Done", "OpenRun", "Store"]
+__all__ = ["Administration", "Done", "OpenRun", "Store"]
 
 Done = Callable[[list[Result] | StoreFailure], None]
 """Told on the event loop what became of a batch: a result for each operation, or why none of them was carried out.
@@ -82,7 +83,7 @@ class Store(Protocol):
         ...
 
     async def runs(self, query: RunQuery) -> list[RunRow]:
-        """One page of runs, newest first."""
+        """One page of the runs that fit, in the order that is asked for."""
         ...
 
     async def records(self, runs: Sequence[int]) -> dict[int, list[LogRow]]:
@@ -117,8 +118,8 @@ class Store(Protocol):
         """The runs for which something lies in the inbox."""
         ...
 
-    async def event(self, event_id: str) -> EventRow | None:
-        """The newest event with this id."""
+    async def event(self, event_id: str, environment: str = "production") -> EventRow | None:
+        """The newest event with this id there."""
         ...
 
     async def events_since(
@@ -167,4 +168,32 @@ class Store(Protocol):
 
     async def register_triggers(self, workflows: Sequence[tuple[str, int]], triggers: Sequence[TriggerRow]) -> None:
         """Replace the triggers of these (workflow, version) pairs."""
+        ...
+
+
+class Administration(Protocol):
+    """Documents of `SHARED_KINDS`, written by a process that may be another one than the engine's.
+
+    An asynchronous context manager: `async with administer(url) as administration: …`. Entering it makes a store where
+    there is none, and brings an older one up to date, unless an engine has it.
+    """
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+    async def documents(self, kind: str) -> list[DocumentRow]:
+        """All documents of a kind, the oldest first, deleted ones too."""
+        ...
+
+    async def save(self, row: DocumentRow) -> None:
+        """Write a document, as `Save` does; it is durable when this returns, and whoever reads next sees it.
+
+        Raises:
+            TakenDocument: it is not the version that follows the stored one.
+            StoreFailure: the store cannot be written; only one that is damaged needs more than another try.
+            ValueError: only the engine that has the store writes documents of this kind.
+        """
         ...

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from msgspec import UNSET, Struct, UnsetType
 
 __all__ = [
+    "SHARED_KINDS",
     "Append",
     "Arrival",
     "Change",
@@ -147,6 +148,10 @@ class WaitRow(NamedTuple):
     since_us: int | None = None
     look_back: bytes = b""
     environment: str = "production"
+
+
+SHARED_KINDS = frozenset({"key", "environment"})
+"""Kinds of documents that other processes may write beside the engine that has the store (DESIGN section 6)."""
 
 
 class DocumentRow(Struct, frozen=True, kw_only=True):
@@ -293,7 +298,8 @@ class Forget(Struct):
     """Delete what is older than `before_us`, a little at a time; the answer is `Forgotten`.
 
     At most `limit` runs that ended before it, with their logs, inbox and deliveries, and at most `limit` events
-    received before it, unless a run that is open was created before the event came: it may look back to it.
+    received before it, unless a run that is open was there when the event came: it may look back to it. Fewer runs
+    when their logs are long; none of either when nothing is left to delete.
     """
 
     before_us: int
@@ -372,7 +378,8 @@ class RunQuery(Struct, frozen=True, kw_only=True):
     event: tuple[str, ...] = ()
     job: tuple[str, ...] | None = None
     """None: runs of workflows; otherwise runs of jobs, `()` those of any job."""
-    origin: str | UnsetType = UNSET
+    origin: str | None | UnsetType = UNSET
+    """None: those that have none."""
     created_from_us: int | None = None
     created_until_us: int | None = None
     started_from_us: int | None = None

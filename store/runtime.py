@@ -21,6 +21,7 @@ __all__ = [
     "SystemClock",
     "SystemRandomness",
     "Timer",
+    "WallTimer",
     "Worker",
     "current_thread_id",
     "seeded",
@@ -28,6 +29,9 @@ __all__ = [
 
 SECOND_US = 1_000_000
 """Microseconds in a second: engine time is an integer of microseconds since the Unix epoch."""
+
+WALL_LOOK_US = 10 * SECOND_US
+"""How long a wait for the wall clock does without a look at it."""
 
 
 class Timer(Protocol):
@@ -59,6 +63,10 @@ class Clock(Protocol):
         """Call `callback` on the running loop once engine time has reached `due_us`, never earlier."""
         ...
 
+    def call_at_wall(self, due_us: int, callback: Callable[[], None]) -> Timer:
+        """Call `callback` once the wall clock has reached `due_us`, to whatever it is set meanwhile."""
+        ...
+
 
 class SystemClock:
     """The wall clock at start plus the time elapsed since, suspend included."""
@@ -84,6 +92,34 @@ class SystemClock:
         # A loop's own timer can be early by its resolution: callers look at now_us() again when called.
         delay_s = max(0, due_us - self.now_us()) / SECOND_US
         return asyncio.get_running_loop().call_later(delay_s, callback)
+
+    def call_at_wall(self, due_us: int, callback: Callable[[], None]) -> Timer:
+        return WallTimer(self, due_us, callback)
+
+
+class WallTimer:
+    """Looks at the wall clock again and again: it may be set, and a loop's timers stand still during suspend."""
+
+    __slots__ = ("_callback", "_clock", "_due_us", "_next_look")
+
+    def __init__(self, clock: Clock, due_us: int, callback: Callable[[], None]) -> None:
+        self._clock = clock
+        self._due_us = due_us
+        self._callback = callback
+        self._wait()
+
+    def _wait(self) -> None:
+        wait_us = min(self._due_us - self._clock.wall_us(), WALL_LOOK_US)
+        self._next_look = self._clock.call_at(self._clock.now_us() + wait_us, self._look)
+
+    def _look(self) -> None:
+        if self._clock.wall_us() < self._due_us:
+            self._wait()
+        else:
+            self._callback()
+
+    def cancel(self) -> None:
+        self._next_look.cancel()
 
 
 if hasattr(time, "CLOCK_BOOTTIME"):  # counts suspend; Linux only

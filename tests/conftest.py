@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.conformance.responses import Checked
+
 ROOT = Path(__file__).parents[1]
 DURABLY = [sys.executable, "-c", "from durably.api.cli import main; main()"]
 """The command line of this checkout, installed or not."""
@@ -24,6 +26,15 @@ DURABLY = [sys.executable, "-c", "from durably.api.cli import main; main()"]
 def anyio_backend() -> str:
     """Durably runs on asyncio; `anyio` is a library that workflows may use on it."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def checked_responses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a server in this process answers is JSON:API, where it says so, and what `/openapi.json` promises."""
+    checked = Checked()
+    checked.install(monkeypatch)
+    yield
+    assert checked.flaws == []
 
 
 def free_port() -> int:

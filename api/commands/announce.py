@@ -12,9 +12,9 @@ import msgspec
 from rich.text import Text
 
 from durably import DurablyError, Engine
+from durably.api.client.remote import DEFAULT_URL
 from durably.api.commands.command import show_error
 from durably.api.commands.feed import Feed
-from durably.api.remote import DEFAULT_URL
 from durably.api.server import HttpServer
 from durably.api.target import Definition, Target
 from durably.store import StoreFailure
@@ -96,7 +96,8 @@ def _described(definition: Definition) -> Text:
     version = f" version {definition.version}" if definition.version > 1 else ""
     events = _events(definition)
     on = f"  on {', '.join(events)}" if events else ""
-    return Text.assemble((definition.name, "bold"), (version, "dim"), (on, "dim"))
+    at = f"  at {', '.join(each.key for each in definition.crons)}" if definition.crons else ""
+    return Text.assemble((definition.name, "bold"), (version, "dim"), (on + at, "dim"))
 
 
 def _events(definition: Definition) -> list[str]:

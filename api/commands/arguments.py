@@ -13,7 +13,7 @@ import msgspec
 from durably.engine.log.records import to_us
 from durably.store.runtime import SECOND_US, SystemClock
 
-__all__ = ["json_by_step", "json_object", "json_value", "objects_by_step", "place", "since", "version"]
+__all__ = ["json_by_step", "json_object", "json_value", "objects_by_step", "place", "since", "until", "version"]
 
 UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 SHOWN_BEFORE, SHOWN_AFTER = 60, 20
@@ -101,6 +101,21 @@ def since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> in
     except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{value!r} is neither how long ago, like 90s, 15m, 2h or 7d, nor a time, like 2026-01-31T12:00:00Z"
+        ) from None
+
+
+def until(_ctx: click.Context, _param: click.Parameter, value: str | None) -> int | None:
+    """How long from now (`12h`, `90d`) or a time, as in `since`, in µs."""
+    if value is None:
+        return None
+    left = re.fullmatch(r"(\d{1,9})([smhdw])", value)
+    if left is not None:
+        return SystemClock().wall_us() + int(left[1]) * UNITS_S[left[2]] * SECOND_US
+    try:
+        return to_us(datetime.fromisoformat(value).astimezone())
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{value!r} is neither how long from now, like 12h or 90d, nor a time, like 2026-01-31T12:00:00Z"
         ) from None
 
 

@@ -71,13 +71,8 @@ async def rerun(
     as_json: bool,
 ) -> None:
     """Start a new run with the input of RUN, or with another. Prints the new run's id."""
-    options: dict[str, Any] = {"version": version}
-    if given is not None:
-        options["input"] = given
-    if from_step is not None:
-        options["from_step"] = from_step
     async with open_server(server) as remote:
-        info = await remote.rerun(run, options)
+        info = await remote.rerun(run, input=given, version=version, from_step=from_step)
     _tell_of(info, f"does again what {run} did", as_json=as_json)
 
 
@@ -115,9 +110,8 @@ async def fork(
     as_json: bool,
 ) -> None:
     """Start a new run that takes over what RUN did up to a place, and goes on from there. Prints the new run's id."""
-    options = {"at": at, "patch": patch or None, "args": args or None}
     async with open_server(server) as remote:
-        info = await remote.fork(run, options)
+        info = await remote.fork(run, at=at, patch=patch or None, args=args or None)
     _tell_of(info, f"goes on from the middle of {run}", as_json=as_json)
 
 

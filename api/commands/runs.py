@@ -1,7 +1,6 @@
 """`durably runs` and `durably show`."""
 
 from collections.abc import Iterator, Sequence
-from http import HTTPStatus
 
 import click
 from msgspec import to_builtins
@@ -16,7 +15,6 @@ from durably.api.commands.source import Server, Source, open_source, reading
 from durably.api.commands.stack import draw_stack
 from durably.api.commands.timeline import timeline
 from durably.api.console import clean, how_long, one_line, output_console
-from durably.api.remote import Refused, RunFilter
 from durably.api.target import Target
 from durably.engine.body.parked import ParkedTask
 from durably.engine.body.playback import Playback
@@ -24,6 +22,7 @@ from durably.engine.errors import NondeterminismError
 from durably.engine.log.grammar import parse
 from durably.engine.log.records import from_us
 from durably.replay import Replayer
+from durably.store import RunQuery
 from durably.store.runtime import SystemClock
 
 __all__ = ["runs", "show"]
@@ -72,8 +71,11 @@ async def runs(
     as_json: bool,
 ) -> None:
     """List runs, newest first."""
+    wanted = RunQuery(
+        status=tuple(status), phase=tuple(phase), workflow=tuple(workflow), created_from_us=since, limit=limit
+    )
     async with open_source(server) as source:
-        found = await source.runs(RunFilter(status, phase, workflow, since), limit)
+        found = await source.runs(wanted)
     if as_json:
         print_json(found)
     elif found:
@@ -159,10 +161,6 @@ async def _standing(
         return await _stack(source, info, history, code), None
     except NondeterminismError as misfit:
         return [], str(misfit)
-    except Refused as refused:
-        if refused.status != HTTPStatus.CONFLICT:
-            raise
-        return [], str(refused)
 
 
 async def _stack(source: Source, info: RunInfo, history: History, code: Target | None) -> list[ParkedTask]:

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import click
 from click.core import ParameterSource
+from msgspec.structs import replace
 
 from durably import DurablyError, History, RunInfo, RunNotFound
+from durably.api.client.errors import NoServer
+from durably.api.client.remote import DEFAULT_URL, Remote
 from durably.api.commands.command import codec_option, json_option, option
-from durably.api.remote import DEFAULT_URL, NoServer, Remote, RunFilter
 from durably.api.target import load_codec
 from durably.encryption import Codec
 from durably.engine.body.parked import ParkedTask
@@ -18,7 +20,17 @@ from durably.engine.log.info import describe_run
 from durably.store import LogRow, RunQuery, RunRow, SqliteReader, SqliteStore, open_url
 from durably.store.sealed import open_logs
 
-__all__ = ["Server", "Source", "changing", "open_server", "open_source", "open_store", "reading"]
+__all__ = [
+    "Server",
+    "Source",
+    "changing",
+    "open_server",
+    "open_source",
+    "open_store",
+    "prefers_server",
+    "reading",
+    "with_server",
+]
 
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 CHUNK = 50
@@ -30,7 +42,7 @@ PAGE = 1_000
 class Source(Protocol):
     """What can be read of runs. Raises `DurablyError`, such as `RunNotFound`, or `StoreFailure`."""
 
-    async def runs(self, wanted: RunFilter, limit: int) -> list[RunInfo]: ...
+    async def runs(self, wanted: RunQuery) -> list[RunInfo]: ...
     async def run(self, run_id: str) -> RunInfo: ...
     async def history(self, run_id: str) -> History: ...
     async def stack(self, run_id: str) -> list[ParkedTask]: ...
@@ -43,25 +55,18 @@ class StoredRuns:
         self._reader = reader
         self._codec = codec
 
-    async def runs(self, wanted: RunFilter, limit: int) -> list[RunInfo]:
+    async def runs(self, wanted: RunQuery) -> list[RunInfo]:
         """Runs that fit, newest first."""
         found: list[RunInfo] = []
-        before: int | None = None
-        while len(found) < limit:
-            query = RunQuery(
-                status=tuple(wanted.status),
-                phase=tuple(wanted.phase),
-                workflow=tuple(wanted.workflow),
-                created_from_us=wanted.since_us,
-                before=before,
-                limit=min(CHUNK, limit - len(found)),
-            )
-            rows = await self._reader.runs(query)
+        before: tuple[int, int] | None = None
+        while len(found) < wanted.limit:
+            rest = min(CHUNK, wanted.limit - len(found))
+            rows = await self._reader.runs(replace(wanted, before=before, limit=rest))
             if not rows:
                 break
             logs = await self._logs([row.run for row in rows])
             found += [describe_run(row, logs[row.run]) for row in rows]
-            before = rows[-1].run
+            before = (rows[-1].created_us, rows[-1].run)
         return found
 
     async def run(self, run_id: str) -> RunInfo:
@@ -122,19 +127,21 @@ class Server(NamedTuple):
 def reading(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command that only reads: `--url`, `--api-key`, `--store`, `--codec`, as its `server`."""
     store = option("--store", metavar="URL", help="Read this store, sqlite:///app.db, instead of asking a server.")
-    return codec_option(_with_server(store, command))
+    return codec_option(with_server(store, command))
 
 
 def changing(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a command that changes a run: `--url`, `--api-key`, and a word on `--store`."""
     # No environment variable: one that is set for other commands must not make this one fail.
     store: Decorator = click.option("--store", hidden=True, expose_value=False, callback=_refuse_store)
-    return _with_server(store, command)
+    return with_server(store, command)
 
 
-def _with_server(store: Decorator, command: Callable[..., Any]) -> Callable[..., Any]:
+def with_server(store: Decorator, command: Callable[..., Any], server: str = DEFAULT_URL) -> Callable[..., Any]:
+    """The options that say where a server is, by default `server`, its key, `--json`, and this `--store`."""
+
     @wraps(command)
-    def with_server(
+    def called(
         *,
         url: str | None,
         api_key: str | None,
@@ -145,9 +152,9 @@ def _with_server(store: Decorator, command: Callable[..., Any]) -> Callable[...,
     ) -> Any:
         return command(server=Server(url, api_key, store, codec), as_json=as_json, **others)
 
-    address = option("--url", metavar="URL", help=f"The server.  [default: {DEFAULT_URL}]")
+    address = option("--url", metavar="URL", help=f"The server.  [default: {server}]")
     key = option("--api-key", metavar="KEY", help="The key to show it.")
-    return address(key(store(json_option(with_server))))
+    return address(key(store(json_option(called))))
 
 
 def _refuse_store(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
@@ -172,7 +179,7 @@ async def open_server(server: Server) -> AsyncGenerator[Remote]:
 @asynccontextmanager
 async def open_source(server: Server) -> AsyncGenerator[Source]:
     """The store or the server that is meant: what the command line says comes before the environment."""
-    if server.store is not None and not _prefers_server(server):
+    if server.store is not None and not prefers_server(server):
         async with open_store(server.store, None if server.codec is None else load_codec(server.codec)) as stored:
             yield stored
         return
@@ -190,13 +197,14 @@ async def open_store(url: str, codec: Codec | None = None) -> AsyncGenerator[Sto
         yield StoredRuns(reader, codec)
 
 
-def _prefers_server(server: Server) -> bool:
+def prefers_server(server: Server) -> bool:
+    """Whether it is the server that is meant, and not the store; bad use when the command line says both."""
     if server.url is None:
         return False
     ctx = click.get_current_context()
     given = [name for name in ("url", "store") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if len(given) > 1:
-        raise click.UsageError("--url and --store say two things: ask a server, or read a store", ctx)
+        raise click.UsageError("--url and --store say two things: name a server, or a store", ctx)
     return given != ["store"]
 
 

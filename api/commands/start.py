@@ -2,18 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 import click
 import msgspec
 
 from durably import RunInfo
+from durably.api.client.errors import Away
+from durably.api.client.remote import Remote
 from durably.api.commands.arguments import json_object
 from durably.api.commands.command import NO, Command, option, print_json, put, say
 from durably.api.commands.source import Server, changing, open_server
 from durably.api.console import how_long
-from durably.api.remote import NoAnswer, NoServer, Refused, Remote
 from durably.store.runtime import SECOND_US, SystemClock, SystemRandomness
 
 __all__ = ["send", "start", "until_end"]
@@ -49,9 +49,9 @@ async def start(
     """
     chosen = run_id or SystemRandomness().token()
     async with open_server(server) as remote:
-        info = await remote.start(workflow, given, chosen, test=test, wait=False)
+        info = await remote.start(workflow, given, chosen, mode="test" if test else None)
         if wait:
-            info = await until_end(remote, info, given)
+            info = await until_end(remote, info)
     if as_json:
         print_json(info)
     elif wait:
@@ -63,42 +63,26 @@ async def start(
         click.get_current_context().exit(NO)
 
 
-async def until_end(remote: Remote, info: RunInfo, given: Mapping[str, Any]) -> RunInfo:
+async def until_end(remote: Remote, info: RunInfo) -> RunInfo:
     """Until the run has ended, or the one that it goes on as in the end."""
-    started, told = info, False
+    run_id, told = info.id, False
     try:
         while info.finished_at is None or info.continued_to is not None:
+            if info.continued_to is not None and info.id == run_id:
+                say(f"run {info.id} goes on as {info.continued_to}")
+                run_id = info.continued_to
             try:
-                info = await _later(remote, started, info, given)
+                info = await remote.run(run_id, wait=True)
                 told = False
-            except (NoServer, NoAnswer) as error:
-                why = str(error)
-            except Refused as error:
-                if error.status != HTTPStatus.SERVICE_UNAVAILABLE:
-                    raise
-                why = str(error)
-            else:
-                continue
-            if not told:
-                say(f"run {info.id} is waited for, though the server has gone: {why}")
-            told = True
-            await _pause()
+            except Away as away:
+                if not told:
+                    say(f"run {run_id} is waited for, though the server has gone: {away}")
+                told = True
+                await _pause()
     except asyncio.CancelledError:
-        say(f"run {info.id} goes on. `durably show {info.id}` tells how.")
+        say(f"run {run_id} goes on. `durably show {run_id}` tells how.")
         raise
     return info
-
-
-async def _later(remote: Remote, started: RunInfo, info: RunInfo, given: Mapping[str, Any]) -> RunInfo:
-    """What `info` is about when there is nothing more to wait for, or after 30 s; or the run that it goes on as.
-
-    To start the first run again under its id finds it, and the answer comes at the end of whatever it goes on as.
-    """
-    if info.continued_to is not None:
-        say(f"run {info.id} goes on as {info.continued_to}")
-        return await remote.run(info.continued_to)
-    answer = await remote.start(started.workflow, given, started.id, test=started.test, wait=True)
-    return answer if answer.id == info.id else await remote.run(info.id)
 
 
 async def _pause() -> None:
@@ -140,7 +124,7 @@ async def send(
     # An id of our own: should the answer be lost, the same event can be sent again and starts nothing twice.
     event = {"name": name, "data": data, "id": event_id or SystemRandomness().token()}
     async with open_server(server) as remote:
-        sent = await remote.send(event)
+        [sent] = await remote.send([event])
     if as_json:
         print_json({"ids": [sent]})
     else:

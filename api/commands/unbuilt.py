@@ -7,7 +7,7 @@ import click
 from durably import NotBuilt
 from durably.api.commands.command import Command
 
-__all__ = ["environments", "keys", "usage", "verify", "worker"]
+__all__ = ["usage", "verify", "worker"]
 
 
 def _unbuilt(name: str) -> click.Command:
@@ -25,6 +25,4 @@ def _unbuilt(name: str) -> click.Command:
 
 worker = _unbuilt("worker")
 verify = _unbuilt("verify")
-keys = _unbuilt("keys")
-environments = _unbuilt("environments")
 usage = _unbuilt("usage")

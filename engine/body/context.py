@@ -15,6 +15,7 @@ from durably.engine.errors import StepError
 if TYPE_CHECKING:
     from durably.engine.body.instance import Instance
     from durably.engine.execution.attempt import Attempt, Publish
+    from durably.engine.log.records import RunCreated
 
 __all__ = ["BodyContext", "Context", "LogLine", "StepContext", "current", "enter", "running_step"]
 
@@ -77,9 +78,9 @@ class Context(ABC):
         """The event that triggered the run."""
 
     @property
+    @abstractmethod
     def scheduled_for(self) -> datetime | None:
-        """When a cron run was due."""
-        return None
+        """The time, in UTC, that a schedule started the run for; it may have begun later. None for other runs."""
 
     @property
     @abstractmethod
@@ -196,6 +197,10 @@ class BodyContext(Context):
         return self._instance.beginning.event
 
     @property
+    def scheduled_for(self) -> datetime | None:
+        return self._instance.beginning.created.scheduled_for
+
+    @property
     def test(self) -> bool:
         return self._instance.beginning.created.test
 
@@ -261,6 +266,15 @@ class StepContext(Context):
     @property
     def event(self) -> Event[Any] | None:
         return self._attempt.beginning.event
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        return self._attempt.beginning.created.scheduled_for
+
+    @property
+    def created(self) -> "RunCreated":
+        """What the run began with."""
+        return self._attempt.beginning.created
 
     @property
     def test(self) -> bool:

@@ -71,8 +71,10 @@ class Runnable(Protocol):
     version: int
 
     code: str
-    retry: RetryPolicy
     signature: Signature
+
+    @property
+    def retry(self) -> RetryPolicy: ...
 
     def body(self, created: RunCreated, event: Event[Any] | None) -> Coroutine[Any, Any, Any]: ...
 
@@ -115,6 +117,7 @@ class Instance:
         "carry",
         "lines",
         "loop",
+        "named",
         "notes",
         "patches",
         "replaying",
@@ -139,6 +142,8 @@ class Instance:
         """What it published in this activation; never on replay."""
         self.patches: frozenset[str] = carry.patches
         """Patches that its history has marked: what `patched` says on replay."""
+        self.named: Sequence[str] = ()
+        """Stored retry policies that its steps name."""
         self.cancel_requested = False
         self.timed_out = False
         """Whether the cancel that it got was its own time limit."""
@@ -415,6 +420,8 @@ class Instance:
         frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]  # documented; inspect's way costs 30 times more
         # That is the line that awaits the step: behind us and behind Step.__call__.
         call = StepCall(step, step.signature.bind(args, kwargs), place_of(frame))
+        if type(step.retry) is str and step.retry not in self.named:
+            self.named = (*self.named, step.retry)
         return await self.loop.call(step.name, call, step.key)
 
     async def call_child(self, workflow: Workflow[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

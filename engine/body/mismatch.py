@@ -26,7 +26,7 @@ from durably.engine.log.records import (
 from durably.engine.log.versions import ANYIO, ENGINE, PYTHON
 from durably.engine.values.differences import differences
 
-__all__ = ["BLOCKED", "damaged", "misfit"]
+__all__ = ["BLOCKED", "damaged", "misfit", "unknown_policy"]
 
 BLOCKED = (
     "  The run is blocked, not failed: nothing is lost, no retry is used, and no attempt starts. It goes on when "
@@ -52,6 +52,15 @@ _EXPLANATION: dict[Kind, str] = {
     "ended otherwise": "the code ends in another way than the history",
     "damaged value": "the code cannot read a value that the history holds",
 }
+
+
+def unknown_policy(policy_id: str) -> NondeterminismError:
+    """What to say of a run that names a stored retry policy which was never stored."""
+    return NondeterminismError(
+        f"the run is retried by the stored policy {policy_id!r}, and there never was one of that id. It waits as it "
+        "is, and goes on as soon as there is one: create it with POST /api/v1/retry-policies, or name another one in "
+        "retry="
+    )
 
 
 def misfit(instance: Instance, group: Group, mismatch: Mismatch, places: Sequence[str]) -> NondeterminismError:

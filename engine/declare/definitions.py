@@ -32,6 +32,7 @@ from durably.engine.declare.options import (
     check_version,
     name_of,
     refuse_unbuilt,
+    to_crons,
     to_triggers,
 )
 from durably.engine.declare.signature import Signature
@@ -49,8 +50,16 @@ Q = ParamSpec("Q")
 R = TypeVar("R")  # invariant: a covariant one makes mypy turn gathered results into Any
 S = TypeVar("S")
 
-OnFailure: TypeAlias = "Step[Any, Any] | Workflow[Any, Any] | None"
-"""What is run when a run has failed, if anything."""
+OnFailure: TypeAlias = "Step[..., Any] | Workflow[..., Any] | None"
+"""What is run when a run has failed, if anything: it takes a `RunFailure`."""
+
+
+def _check_on_failure(on_failure: object, name: str) -> OnFailure:
+    if on_failure is None or isinstance(on_failure, Step | Workflow):
+        return on_failure
+    raise TypeError(
+        f"on_failure of {name!r} is {on_failure!r}; it must be a step or a workflow that takes a RunFailure"
+    )
 
 
 class Definition(ABC, Generic[P, R]):
@@ -64,11 +73,16 @@ class Definition(ABC, Generic[P, R]):
         self.name = name
         self.version = check_version(options.get("version", 1))
         self.triggers = to_triggers(options.get("on"))
+        self.crons = to_crons(options.get("cron"))
         self.retries = options.get("retries")
         self.retry = check_retry(options.get("retry"), self.retries)
         self.timeout = None if timeout is None else to_seconds(timeout, "timeout")
         """In seconds: of one attempt of a step, of a whole run of a workflow."""
-        self.signature = Signature(fn, name, live=live_arguments, triggered=bool(self.triggers))
+        self.on_failure: OnFailure = _check_on_failure(options.get("on_failure"), name)
+        """What is run when a run of it has failed for good."""
+        self.signature = Signature(
+            fn, name, live=live_arguments, triggered=bool(self.triggers), scheduled=bool(self.crons)
+        )
 
     @abstractmethod
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -78,8 +92,8 @@ class Definition(ABC, Generic[P, R]):
         """From the JSON of a result to what the function is annotated to return."""
         return self.signature.decode_result
 
-    def policy(self, default: RetryPolicy, inherited: RetryPolicy | None = None) -> RetryPolicy:
-        """The retry policy that holds.
+    def policy(self, default: RetryPolicy, inherited: RetryPolicy | str | None = None) -> RetryPolicy | str:
+        """The retry policy that holds, or the id of a stored one.
 
         `default` is the engine's, and `retries=n` is that one with n. `inherited` is what holds where this says
         nothing: a workflow's policy for its steps.
@@ -233,15 +247,24 @@ def step(
     - `retries`, `retry`: how often, or the `RetryPolicy`; by default that of the workflow or the engine
     - `timeout`: of one attempt, in seconds or as a `timedelta`
     - `on_lost="fail"`: the step fails, and is not started again, if its process dies while it runs
-    - `on`: events that start it as a run of its own; `version` is that of the run
+    - `on`, `cron`: events and schedules that start it as a run of its own; `version` is that of the run
+    - `on_failure`: a step or a workflow that is run when such a run has failed for good, with a `RunFailure`
 
     Raises:
         TypeError, ValueError: an option or an annotation cannot work.
         NotBuilt: an option of the contract that is not built yet.
     """
-    refuse_unbuilt("step", cron=cron, on_failure=on_failure, concurrency=concurrency)
+    refuse_unbuilt("step", concurrency=concurrency)
     declare = partial(
-        Step[..., Any], on_lost=on_lost, on=on, retries=retries, retry=retry, timeout=timeout, version=version
+        Step[..., Any],
+        on_lost=on_lost,
+        on=on,
+        cron=cron,
+        retries=retries,
+        retry=retry,
+        timeout=timeout,
+        on_failure=on_failure,
+        version=version,
     )
     return partial(declare, name=target) if target is None or isinstance(target, str) else declare(target)
 
@@ -358,17 +381,29 @@ def workflow(
 
     - `name`: the function's by default. Runs find their code by name and `version`
     - `on`: events that start a run, each with the event as input
+    - `cron`: schedules that start a run. A parameter that takes an `Event` gets one called `durably/schedule`; all
+      others need defaults
     - `retries`, `retry`: how often the body is retried, or the `RetryPolicy`; by default that of the engine
     - `timeout`: of the whole run, in seconds or as a `timedelta`. It arrives as a cancel does, so
       compensation runs to its end; then the run is FAILED
+    - `on_failure`: a step or a workflow that is run, once, when the run has failed for good, with a `RunFailure`
 
     Raises:
         TypeError, ValueError: an option or an annotation cannot work.
         NotBuilt: an option of the contract that is not built yet.
     """
-    refuse_unbuilt("workflow", cron=cron, on_failure=on_failure, concurrency=concurrency)
+    refuse_unbuilt("workflow", concurrency=concurrency)
     refuse_unbuilt("workflow", throttle=throttle, rate_limit=rate_limit, debounce=debounce, batch=batch)
     refuse_unbuilt("workflow", priority=priority, singleton=singleton, idempotency=idempotency)
     refuse_unbuilt("workflow", cancel_on=cancel_on)
-    declare = partial(Workflow[..., Any], on=on, retries=retries, retry=retry, timeout=timeout, version=version)
+    declare = partial(
+        Workflow[..., Any],
+        on=on,
+        cron=cron,
+        retries=retries,
+        retry=retry,
+        timeout=timeout,
+        on_failure=on_failure,
+        version=version,
+    )
     return partial(declare, name=target) if target is None or isinstance(target, str) else declare(target)

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, final
+from typing import TYPE_CHECKING, Any, Generic, Protocol, final, get_args
 from typing import TypeVar as PlainTypeVar
 
 from typing_extensions import TypeVar
 
 from durably.engine.declare.where import Where
+from durably.engine.schedules.catch_up import CatchUp
+from durably.engine.schedules.cron import CronExpression, CronTimetable, find_zone
 from durably.engine.values.durations import Duration, to_seconds
 
 __all__ = ["MAX_EVENT_NAME", "Cron", "Event", "Signal", "Trigger", "TriggerIndex", "Triggered", "matches"]
@@ -124,15 +126,36 @@ class Trigger:
 @final
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """A schedule. After missed times `once` gives one run for the last one, `all` one each, `skip` none."""
+    """A schedule: a cron expression of five fields, in the local time of an IANA time zone.
+
+    A run's body begins up to `jitter` later than its time, each run another while later; `current().scheduled_for` is
+    the time itself. After missed times `catch_up="once"` gives one run for the last one, `"all"` one each in order,
+    `"skip"` none.
+
+    Raises:
+        ValueError: a field of the expression is wrong, no time is ever as it says, or the zone is unknown.
+    """
 
     expr: str
     timezone: str = "UTC"
     jitter: Duration = 0
-    catch_up: Literal["once", "skip", "all"] = "once"
+    catch_up: CatchUp = "once"
 
     def __post_init__(self) -> None:
         to_seconds(self.jitter, "jitter")
+        if self.catch_up not in get_args(CatchUp):
+            raise ValueError(f"catch_up is {self.catch_up!r}; it must be 'once', 'skip' or 'all'")
+        _ = self.timetable
+
+    @property
+    def timetable(self) -> CronTimetable:
+        """When it is due."""
+        return CronTimetable(CronExpression.parse(self.expr), find_zone(self.timezone))
+
+    @property
+    def key(self) -> str:
+        """What makes it another schedule when it is changed."""
+        return f"{CronExpression.parse(self.expr)} {self.timezone}"
 
 
 _NO_OBJECTS: tuple[type, ...] = (str, bytes, int, float, list, tuple, set, frozenset, type(None))

@@ -21,6 +21,7 @@ __all__ = [
     "check_version",
     "name_of",
     "refuse_unbuilt",
+    "to_crons",
     "to_triggers",
 ]
 
@@ -36,9 +37,11 @@ class Options(TypedDict, total=False):
     """What steps and workflows are both declared with."""
 
     on: On | None
+    cron: Schedule | None
     retries: int | None
     retry: RetryPolicy | str | None
     timeout: Duration | None
+    on_failure: object
     version: int
 
 
@@ -93,16 +96,18 @@ def check_version(version: object) -> int:
     return version
 
 
-def check_retry(retry: object, retries: int | None) -> RetryPolicy | None:
-    """What `retry=` says. `retries=`, which goes without it only, is checked too."""
+def check_retry(retry: object, retries: int | None) -> RetryPolicy | str | None:
+    """What `retry=` says: a policy, or a stored one's id. `retries=`, which goes without it only, is checked too."""
     if retries is not None:
         check_retries(retries, "retries")
         if retry is not None:
             raise TypeError("retries and retry are both given: retries=n is the default policy with n retries")
-    if isinstance(retry, str):
-        raise NotBuilt(f"retry={retry!r}, the id of a stored policy,")
-    if retry is not None and not isinstance(retry, RetryPolicy):
-        raise TypeError(f"retry is {retry!r}; it must be a RetryPolicy; a number of retries is retries=")
+    if retry is not None and not isinstance(retry, RetryPolicy | str):
+        raise TypeError(
+            f"retry is {retry!r}; it must be a RetryPolicy or the id of a stored one; a number of retries is retries="
+        )
+    if retry == "":
+        raise ValueError("retry is empty; it must be a RetryPolicy or the id of a stored one")
     return retry
 
 
@@ -113,6 +118,20 @@ def to_triggers(on: On | None) -> tuple[Trigger, ...]:
     if isinstance(on, str | Trigger):
         on = (on,)
     return tuple(each if isinstance(each, Trigger) else Trigger(each) for each in on)
+
+
+def to_crons(cron: Schedule | None) -> tuple[Cron, ...]:
+    """What `cron=` says. The same schedule twice would be one, and is refused."""
+    if cron is None:
+        return ()
+    if isinstance(cron, str | Cron):
+        cron = (cron,)
+    crons = tuple(each if isinstance(each, Cron) else Cron(each) for each in cron)
+    keys = [each.key for each in crons]
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            raise ValueError(f"cron {crons[index].expr!r} is given twice for time zone {crons[index].timezone}")
+    return crons
 
 
 def refuse_unbuilt(function: str, **given: object) -> None:

@@ -76,10 +76,12 @@ class Resolved:
     parameters: tuple[Parameter, ...]
     returns: Any
     event: str | None
-    """The parameter that takes the event of a triggered function."""
+    """The parameter that takes the event of a triggered or scheduled function."""
 
 
-def resolve(fn: Callable[..., Any], name: str, declared: inspect.Signature, *, live: bool, triggered: bool) -> Resolved:
+def resolve(
+    fn: Callable[..., Any], name: str, declared: inspect.Signature, *, live: bool, triggered: bool, scheduled: bool
+) -> Resolved:
     """Resolve the annotations of a function. The parameters are those of `declared`.
 
     Raises:
@@ -95,6 +97,8 @@ def resolve(fn: Callable[..., Any], name: str, declared: inspect.Signature, *, l
     event = None
     if triggered:
         parameters, event = _with_event(parameters, name)
+    elif scheduled:
+        event = _event_or_none(parameters, name)
     returns = hints.get("return", Any)
     try:
         for parameter in parameters:
@@ -155,6 +159,18 @@ def _with_event(parameters: list[Parameter], name: str) -> tuple[list[Parameter]
             f"like `async def {name}(event: Event)`; it takes {', '.join(each.name for each in parameters)}"
         )
     return parameters, event
+
+
+def _event_or_none(parameters: list[Parameter], name: str) -> str | None:
+    """Find the parameter that takes a schedule's event. There need be none: a schedule has nothing to say."""
+    event = next((each.name for each in parameters if _is_event(each.annotation)), None)
+    others = [each.name for each in parameters if each.required and each.name != event]
+    if others:
+        raise Unsupported(
+            f"{name}() is started by a schedule, which has nothing to give but an event, to a parameter annotated "
+            f"`Event`; so each other parameter needs a default, and {', '.join(others)} has none"
+        )
+    return event
 
 
 # -- annotations

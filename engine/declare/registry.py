@@ -1,7 +1,8 @@
 """The workflows an engine runs, by name and version, and what each needs to be run."""
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.declare.events import Event, TriggerIndex
@@ -14,6 +15,15 @@ from durably.engine.values.codec import Decode
 __all__ = ["Registered", "Registry"]
 
 
+LookUpPolicy: TypeAlias = Callable[[str], RetryPolicy | None]
+"""What the stored policy of an id is; None if there never was one."""
+
+
+def _whatever(_: str) -> RetryPolicy:
+    """Where nothing is retried, as in a replay, no stored policy needs to be known."""
+    return RetryPolicy.DEFAULT
+
+
 class Registered:
     """A workflow as this engine runs it: the policy resolved, the code's fingerprint taken.
 
@@ -23,19 +33,22 @@ class Registered:
     __slots__ = (
         "_default",
         "_inherited",
+        "_own",
+        "_stored",
         "code",
         "definition",
         "fn",
         "name",
         "registry",
-        "retry",
         "signature",
         "timeout",
         "triggers",
         "version",
     )
 
-    def __init__(self, definition: Workflow[..., Any] | Step[..., Any], default: RetryPolicy) -> None:
+    def __init__(
+        self, definition: Workflow[..., Any] | Step[..., Any], default: RetryPolicy, stored: LookUpPolicy
+    ) -> None:
         self.definition = definition
         self.name = definition.name
         self.version = definition.version
@@ -49,9 +62,10 @@ class Registered:
         self.code = fingerprint(definition.fn)
         is_step = isinstance(definition, Step)
         # The implicit workflow around a step has nothing of its own to retry.
-        self.retry = RetryPolicy.NEVER if is_step else definition.policy(default)
+        self._own = RetryPolicy.NEVER if is_step else definition.policy(default)
         self._default = default
-        self._inherited = default if is_step else self.retry
+        self._inherited = default if is_step else self._own
+        self._stored = stored
 
     @property
     def decode_result(self) -> Decode:
@@ -68,9 +82,29 @@ class Registered:
         newest = None if self.registry is None else self.registry.newest(self.name)
         return self.version if newest is None else newest.version
 
+    @property
+    def retry(self) -> RetryPolicy:
+        """The body's policy, as it stands."""
+        return self._resolve(self._own)
+
     def step_policy(self, step: Step[..., Any]) -> RetryPolicy:
-        """The policy of a step that is called in this workflow."""
-        return step.policy(self._default, self._inherited)
+        """The policy of a step that is called in this workflow, as it stands."""
+        return self._resolve(step.policy(self._default, self._inherited))
+
+    def _resolve(self, policy: RetryPolicy | str) -> RetryPolicy:
+        """A stored policy is what it is at the moment, and never unknown once a run has got as far as to need it."""
+        if isinstance(policy, RetryPolicy):
+            return policy
+        found = self._stored(policy)
+        assert found is not None, "missing_policy() was asked before"
+        return found
+
+    def missing_policy(self, named: Sequence[str]) -> str | None:
+        """The first stored policy that is needed, by the body or by steps that name one, and was never stored."""
+        own = (self._own,) if isinstance(self._own, str) else ()
+        if not own and not named:
+            return None  # nearly always, and asked at every activation
+        return next((name for name in (*own, *named) if self._stored(name) is None), None)
 
     def body(self, created: RunCreated, event: Event[Any] | None) -> Coroutine[Any, Any, Any]:
         """The body, called with a run's recorded input. Raises `InvalidInput` when that misses its annotations."""
@@ -84,13 +118,36 @@ class Registered:
         return coroutine
 
 
+def _with_handlers(
+    definitions: Iterable[Workflow[..., Any] | Step[..., Any]],
+) -> Iterator[Workflow[..., Any] | Step[..., Any]]:
+    """The workflows, and what is run on their failures: that needs no registration of its own."""
+    seen: set[int] = set()
+    left = deque(definitions)
+    while left:
+        definition = left.popleft()
+        if id(definition) not in seen:
+            seen.add(id(definition))
+            yield definition
+            if definition.on_failure is not None:
+                left.append(definition.on_failure)
+
+
 class Registry:
     """All registered workflows."""
 
-    def __init__(self, definitions: Iterable[Workflow[..., Any] | Step[..., Any]], default: RetryPolicy) -> None:
+    def __init__(
+        self,
+        definitions: Iterable[Workflow[..., Any] | Step[..., Any]],
+        default: RetryPolicy,
+        stored: LookUpPolicy = _whatever,
+        *,
+        builtin: Sequence[Workflow[..., Any]] = (),
+    ) -> None:
         self._known: dict[tuple[str, int], Registered] = {}
-        for definition in definitions:
-            registered = Registered(definition, default)
+        self._builtin = {each.name for each in builtin}
+        for definition in _with_handlers([*builtin, *definitions]):
+            registered = Registered(definition, default, stored)
             key = (registered.name, registered.version)
             other = self._known.get(key)
             if other is not None and other.definition is not definition:
@@ -116,5 +173,5 @@ class Registry:
         return self._triggers.matching(name, event)
 
     def all(self) -> list[Registered]:
-        """Every workflow in every version, by name and version."""
-        return [self._known[key] for key in sorted(self._known)]
+        """Every workflow in every version, by name and version, but for those that are built in."""
+        return [self._known[key] for key in sorted(self._known) if key[0] not in self._builtin]

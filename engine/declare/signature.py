@@ -79,8 +79,9 @@ class Signature:
     """The parameters of a step or a workflow, and what it returns.
 
     `live` tells whether arguments may be passed as they are when JSON cannot carry them: in a step they may,
-    because a replay calls it with them again. `triggered` tells that an event can be the input. `receivers`
-    is how many leading arguments are left out of the record: 1 for `self` of a method.
+    because a replay calls it with them again. `triggered` tells that an event can be the input, `scheduled` that
+    nobody may be there to give one. `receivers` is how many leading arguments are left out of the record: 1 for
+    `self` of a method.
 
     An annotation with a name that is not defined yet is looked at again at the first use.
 
@@ -89,13 +90,21 @@ class Signature:
     """
 
     def __init__(
-        self, fn: Callable[..., Any], name: str, *, live: bool, triggered: bool = False, receivers: int = 0
+        self,
+        fn: Callable[..., Any],
+        name: str,
+        *,
+        live: bool,
+        triggered: bool = False,
+        scheduled: bool = False,
+        receivers: int = 0,
     ) -> None:
         self.fn = fn
         self.name = name
         self.receivers = receivers
         self._live = live
         self._triggered = triggered
+        self._scheduled = scheduled
         declared = inspect.signature(fn)
         self._declared = declared.replace(parameters=list(declared.parameters.values())[receivers:])
         self._names = tuple(self._declared.parameters)
@@ -109,7 +118,9 @@ class Signature:
     @cached_property
     def _resolved(self) -> Resolved:
         declared = self._declared
-        return resolve(self.fn, self.name, declared, live=self._live, triggered=self._triggered)
+        return resolve(
+            self.fn, self.name, declared, live=self._live, triggered=self._triggered, scheduled=self._scheduled
+        )
 
     def check(self) -> None:
         """Raise what is wrong with annotations whose names were not defined at the declaration."""
@@ -241,6 +252,11 @@ class Signature:
             else:
                 args.append(value)
         return tuple(args), kwargs
+
+    @property
+    def takes_event(self) -> bool:
+        """Whether a parameter is for the event that starts a run."""
+        return self._resolved.event is not None
 
     def bind_event(self, event: Event[Any]) -> Call:
         """The arguments for a body that an event triggered: the event, its data decoded as annotated.

@@ -15,9 +15,12 @@ from durably.engine.execution.inbox import EventItem, encode_item
 from durably.engine.log.records import NOTHING, RunCreated, encode_record, from_us, to_us
 from durably.engine.values.codec import decode_json, digest
 from durably.store import Arrival, EventRow, LogRow, RunRow, Store, WaitRow
-from durably.store.runtime import Clock, Randomness
+from durably.store.runtime import SECOND_US, Clock, Randomness
 
 __all__ = ["Arrivals", "Prepared", "run_row"]
+
+AHEAD_US = SECOND_US
+"""How far ahead of ours a sender's clock may be before a `ts` in the future means that runs are to start then."""
 
 
 class Prepared(NamedTuple):
@@ -31,14 +34,11 @@ class Prepared(NamedTuple):
 class Arrivals:
     """Prepares events for the store, and knows which values waits look at."""
 
-    def __init__(
-        self, store: Store, registry: Registry, clock: Clock, randomness: Randomness, environment: str
-    ) -> None:
+    def __init__(self, store: Store, registry: Registry, clock: Clock, randomness: Randomness) -> None:
         self._store = store
         self._registry = registry
         self._clock = clock
         self._randomness = randomness
-        self._environment = environment
         self._paths: defaultdict[str, set[Paths]] = defaultdict(set)
 
     async def open(self) -> None:
@@ -51,14 +51,14 @@ class Arrivals:
         for wait in waits:
             self._paths[wait.event].add(wait.paths)
 
-    def prepare(self, event: Event[Any], now_us: int) -> Prepared:
-        """What is stored of an event. Raises `InvalidInput` over a limit."""
+    def prepare(self, event: Event[Any], now_us: int, environment: str) -> Prepared:
+        """What is stored of an event, which belongs to an environment. Raises `InvalidInput` over a limit."""
         content = event_content(event)
         complete = replace(event, id=event.id or self._randomness.token(), ts=event.ts or from_us(now_us))
         body = event_content(complete)
         # What the sender said, without what was filled in here: the same event sent again has the same digest.
-        row = EventRow(complete.id, complete.name, now_us, digest(content), body)
-        runs = self._runs(complete, Raw(body))
+        row = EventRow(complete.id, complete.name, now_us, digest(content), body, environment)
+        runs = self._runs(complete, Raw(body), now_us, environment)
         paths = self._paths.get(complete.name)
         arrival = Arrival(
             row,
@@ -68,7 +68,9 @@ class Arrivals:
         )
         return Prepared(complete.id, arrival, runs)
 
-    def _runs(self, event: Event[Any], body: Raw) -> list[tuple[RunRow, RunCreated]]:
+    def _runs(self, event: Event[Any], body: Raw, now_us: int, environment: str) -> list[tuple[RunRow, RunCreated]]:
+        """What it starts: what is registered here, in the event's environment, when the event's time has come."""
+        due_at = event.ts if to_us(event.ts) > now_us + AHEAD_US else None
         runs: list[tuple[RunRow, RunCreated]] = []
         for registered in self._registry.matching(event.name, lambda: decode_json(bytes(body))):
             created = RunCreated(
@@ -78,8 +80,9 @@ class Arrivals:
                 trigger="EVENT",
                 test=False,
                 event=body,
-                environment=self._environment,
+                environment=environment,
                 timeout=registered.timeout,
+                due_at=due_at,
             )
             row = run_row(self._store.new_run(), self._randomness.token(), created, self._clock.now_us(), event)
             runs.append((row, created))

@@ -30,7 +30,6 @@ class Attempt(Struct, eq=False):
     key: str
     call: StepCall
     beginning: Beginning
-    policy: RetryPolicy
     number: int
     start: int
     seq: int = 0
@@ -39,6 +38,12 @@ class Attempt(Struct, eq=False):
     messages: int = 0
     """How many it has published."""
     task: asyncio.Task[Any] | None = None
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """The retry policy as it stands: a stored one may change while the attempt runs."""
+        assert self.run.registered is not None
+        return self.run.registered.step_policy(self.call.step)
 
 
 Perform = Callable[[Attempt], Awaitable[Any]]

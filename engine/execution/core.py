@@ -11,11 +11,13 @@ import structlog
 from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.declare.registry import Registry
 from durably.engine.errors import NondeterminismError, StoreError
+from durably.engine.execution.aftermath import Aftermath
 from durably.engine.execution.arrivals import Arrivals
 from durably.engine.execution.attempt import Attempt, Perform
 from durably.engine.execution.background import Background
 from durably.engine.execution.children import Children
 from durably.engine.execution.deadlines import wake
+from durably.engine.execution.documents import Documents
 from durably.engine.execution.executor import Executor
 from durably.engine.execution.follow import Followers
 from durably.engine.execution.inbox import OutcomeItem, encode_item
@@ -23,27 +25,33 @@ from durably.engine.execution.journal import Journal
 from durably.engine.execution.live import LiveRun
 from durably.engine.execution.loader import Loader, Runs
 from durably.engine.execution.lookups import Lookups
+from durably.engine.execution.outages import Outages
 from durably.engine.execution.outbox import Outbox
-from durably.engine.execution.outcomes import Outcome
 from durably.engine.execution.pump import Pump
 from durably.engine.execution.recovery import LookUps, feed_inbox, resume
+from durably.engine.execution.retention import Retention
 from durably.engine.execution.settings import Settings
 from durably.engine.execution.waits import Waits
+from durably.engine.http.client import HttpClient
+from durably.engine.jobs.jobs import Jobs
+from durably.engine.jobs.quota import Quota
 from durably.engine.log.records import (
-    AttemptFailed,
     AttemptLost,
-    AttemptStarted,
     End,
     RunBlocked,
     RunCreated,
-    StepFailed,
-    StepSucceeded,
 )
 from durably.engine.log.state import RunState
+from durably.engine.notifications.courier import Courier
+from durably.engine.notifications.deliverer import Deliverer
+from durably.engine.notifications.deliveries import deliveries
+from durably.engine.policies.policies import Policies
 from durably.engine.retries.failures import describe
+from durably.engine.schedules.schedules import Schedules
+from durably.engine.schedules.workflows import CronRuns, owner_of
 from durably.engine.timing.timers import Timers
-from durably.store import Append, InboxRow, Ingest, Operation, Put, Result, RunRow, Store, TriggerRow, Written
-from durably.store.runtime import Clock, Randomness
+from durably.store import Append, InboxRow, Operation, Put, Result, RunRow, Store, TriggerRow
+from durably.store.runtime import SECOND_US, Clock, Randomness
 from durably.store.sealed import refuse_unreadable
 
 __all__ = ["Core"]
@@ -67,13 +75,13 @@ class Core:
         randomness: Randomness,
         *,
         resources: Mapping[type[Any], Any],
+        builtin: Sequence[Workflow[..., Any]] = (),
         perform: Perform | None = None,
     ) -> None:
         self.store = store
         self.settings = settings
         self.clock = clock
         self.randomness = randomness
-        self.registry = Registry(definitions, settings.default_retry)
         self.runs = Runs(settings.max_parked)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the reason when this engine cannot go on: the store is damaged, or another engine has it."""
@@ -90,6 +98,10 @@ class Core:
             reopened=self._reopened,
             fatal=self._fail,
         )
+        self.http = HttpClient(settings.http_allow)
+        self.documents = Documents(store, self.journal)
+        self.policies = Policies(self.documents, now_us=clock.now_us, changed=self.unblock)
+        self.registry = Registry(definitions, settings.default_retry, self.policies.lookup, builtin=builtin)
         self.loader = Loader(
             store,
             clock,
@@ -102,13 +114,54 @@ class Core:
         )
         self.timers = Timers(clock, self._watched(self.wake), store.due_runs, self.background)
         self.starting: Pump[LiveRun] = Pump(clock, self._watched(self._start))
-        self.arrivals = Arrivals(store, self.registry, clock, randomness, settings.environment)
-        self.executor = self._make_executor(resources, perform)
+        self.schedules = Schedules(store, self.journal, clock, begin=self.begin, watched=self._watched)
+        self.jobs = Jobs(
+            store,
+            self.journal,
+            self.documents,
+            self.policies,
+            schedules=self.schedules,
+            clock=clock,
+            look=self.look,
+        )
+        self.policies.referencing = self.jobs.referencing
+        self.quota = Quota(store, clock, settings.quota)
+        courier = Courier(
+            store,
+            self.journal,
+            self.documents,
+            clock,
+            self.background,
+            http=self.http,
+            destinations=settings.notify,
+        )
+        self.deliverer = Deliverer(courier, store, self.journal, clock, self.background)
+        keep_us = None if settings.retention is None else int(settings.retention * SECOND_US)
+        self.retention = Retention(self.journal, clock, self.background, keep_us)
+        self.arrivals = Arrivals(store, self.registry, clock, randomness)
+        self.url: str | None = None
+        """Where the API is reached from outside, if it is."""
+        self.aftermath = Aftermath(
+            self.registry,
+            successor=self.jobs.next_try,
+            notify=lambda failure, now_us: deliveries(failure, settings.notify, now_us),
+            url=lambda: self.url,
+        )
+        own = {HttpClient: self.http, Jobs: self.jobs, Quota: self.quota}
+        self.executor = self._make_executor({**own, **resources}, perform)
         self.followers = Followers(store, self.journal, self.executor.observers)
+        self.outages = Outages(
+            store,
+            self.background,
+            self.runs,
+            self.executor,
+            load=self.loader.request,
+            followers=self.followers,
+            go_on=self._go_on,
+        )
         self.lookups = Lookups(self.background, block=self.loader.block, rest=self.runs.rest)
         self.waits = Waits(store, self.executor, self.lookups)
         self.look_up = LookUps(back=self.waits.look_back, child=Children(store, self.executor, self.lookups).look_at)
-        self._concerned: set[LiveRun] = set()
 
     def _make_executor(self, resources: Mapping[type[Any], Any], perform: Perform | None) -> Executor:
         return Executor(
@@ -116,7 +169,14 @@ class Core:
             self.clock,
             self.randomness,
             self.journal,
-            Outbox(self.store, self.arrivals, begin=self.begin, look=self.look),
+            Outbox(
+                self.store,
+                self.arrivals,
+                self.aftermath,
+                begin=self.begin,
+                look=self.look,
+                deliver=self.deliverer.add,
+            ),
             resources=resources,
             perform=perform,
             when_loaded=self.loader.when_loaded,
@@ -138,6 +198,12 @@ class Core:
             await refuse_unreadable(self.store)
             await self._register()
             await self.arrivals.open()
+            await self.policies.load()
+            await self.schedules.open()
+            self._schedule_workflows()
+            await self.jobs.load()
+            await self.deliverer.open()
+            self.retention.open()
         except BaseException:
             await self.store.close()
             raise
@@ -154,6 +220,12 @@ class Core:
             ],
         )
 
+    def _schedule_workflows(self) -> None:
+        cron_runs = CronRuns(self.store, self.clock, self.randomness, self.settings.environment)
+        newest = {each.name: each for each in self.registry.all()}
+        for name, registered in newest.items():
+            self.schedules.set(owner_of(name), cron_runs.schedules(registered))
+
     async def close(self) -> None:
         """Drain, and close the store. No step starts any more; running bodies get `drain_timeout` to end.
 
@@ -163,13 +235,17 @@ class Core:
             return
         self.draining = True
         self.timers.close()
+        self.schedules.close()
+        self.retention.close()
         self.executor.admission.close()
         for attempt in await self.executor.attempts.drain(self.settings.drain_timeout):
             self.loader.when_loaded(attempt.run, partial(self._note_drain, attempt))
         if self.journal.failure is None and not self.failed.done():
             await self.background.settle()
             await self.journal.committer.drain()
+        await self.deliverer.close(self.settings.drain_timeout)
         await self.background.close()
+        await self.http.close()
         self.executor.waiters.give_up()
         self.followers.stop()
         for run in self.runs:
@@ -182,8 +258,12 @@ class Core:
         self.journal.stop()
         self.followers.stop()
         self.timers.close()
+        self.schedules.close()
+        self.retention.close()
+        self.deliverer.stop()
         self.executor.admission.close()
         await self.background.close()
+        await self.http.close()
         for run in self.runs:
             self.runs.remove(run)
         self.executor.attempts.abandon()
@@ -220,7 +300,8 @@ class Core:
     @property
     def idle(self) -> bool:
         """Whether nothing can happen but by time, by a running body, or from outside."""
-        return self.journal.committer.idle and self.timers.idle and self.starting.idle and not self.background.busy
+        due = (self.timers, self.schedules, self.starting)
+        return self.journal.committer.idle and all(each.idle for each in due) and not self.background.busy
 
     # -- runs that go on
 
@@ -347,6 +428,21 @@ class Core:
             self.executor.append(run, self.executor.stamp(state), [record])
         self._shelve(run)
 
+    def unblock(self) -> None:
+        """What runs are blocked for may be there now: look at them again."""
+        self.background.spawn(self._load_blocked(), "blocked runs")
+
+    async def _load_blocked(self) -> None:
+        read, after = self.background.read, 0
+        while rows := await read(partial(self.store.open_runs, after, PAGE)):
+            for row in rows:
+                run = self.runs.get(row.run)
+                if run is not None and run.blocked and not run.loading:
+                    run.drop()
+                if row.phase == "blocked":
+                    self.loader.request_number(row.run)
+            after = rows[-1].run
+
     def _shelve(self, run: LiveRun) -> None:
         """Keep what attempts of a blocked run came to, until code that fits is there (DESIGN rule 13)."""
         for outcome in run.outcomes.values():
@@ -366,69 +462,21 @@ class Core:
             self._fail(error)
             raise
 
-    def _lost(self, operations: list[Append]) -> None:
-        """Nobody knows what became of these: forget what was built on them, keep what cannot be rebuilt."""
-        for operation in operations:
-            run, records, *_ = operation.after
-            run.unsaved -= 1
-            outcome = [each for each in records if isinstance(each, AttemptFailed | StepSucceeded | StepFailed)]
-            for record in records:
-                if isinstance(record, AttemptStarted):
-                    self.executor.admission.leave(run, record.step)
-            if outcome:
-                last = outcome[-1]
-                known = run.state.steps.get(last.step) if run.state is not None else None
-                start = known.start if known is not None else 0
-                run.outcomes[last.step] = Outcome(last.step, last.attempt, start, tuple(outcome))
-            self._concerned.add(run)
-        for run in self._concerned:
-            run.fenced = True
-            run.drop()
+    def _lost(self, operations: Sequence[Append]) -> None:
+        self.outages.lost(operations)
 
     def _unavailable(self, reason: StoreError) -> None:
-        """Nobody knows, and will not soon: who starts a run is not kept waiting."""
-        for run in self._concerned:
-            if run.stored is not None and not run.stored.done():
-                run.stored.set_exception(reason)
+        self.outages.unavailable(reason)
 
-    def _reopened(self, unknown: list[Operation]) -> None:
-        self.followers.wake_all()
-        concerned, self._concerned = self._concerned, set()
-        for run in concerned:
-            if run.stored is not None:
-                self.background.spawn(self._settle_creation(run), "creation")
-            else:
-                self.loader.request(run)
-        self.background.spawn(self._settle(unknown), "recovery")
+    def _reopened(self, unknown: Sequence[Operation]) -> None:
+        self.outages.reopened(unknown)
 
-    async def _settle(self, unknown: list[Operation]) -> None:
-        """Tell who waits what became of it, now that the store knows, and go on with what others may have got by it.
-
-        Runs may have been created and inboxes filled, by groups too, and nobody was told: it is as at a start.
-        """
-        read = self.background.read
-        for operation in unknown:
-            if isinstance(operation, Ingest):
-                stored = [await read(partial(self.store.event, row.id)) == row for row, *_ in operation.events]
-                reason = StoreError("the events were not stored; send them again")
-                known = Written(known=tuple(range(len(stored))))  # their runs are found as at a start
-                operation.after(known if all(stored) else reason)
-            elif isinstance(operation, Put):
-                operation.after(StoreError("whether it was stored is not known; ask again"))
+    async def _go_on(self) -> None:
+        """Find what others may have written or begun while nobody could tell: as at a start."""
+        await self.background.read(self.policies.load)
+        await self.background.read(self.jobs.load)
+        self.deliverer.look()
         await self._recover()
-
-    async def _settle_creation(self, run: LiveRun) -> None:
-        """Tell who created a run whether that happened, now that the store knows."""
-        stored, run.stored = run.stored, None
-        assert stored is not None
-        if await self.background.read(partial(self.store.run_numbered, run.number)) is None:
-            self.runs.remove(run)
-            if not stored.done():
-                stored.set_exception(StoreError("the run was not started: the store failed. Start it again."))
-        else:
-            if not stored.done():
-                stored.set_result(None)
-            self.loader.request(run)
 
 
 def _nobody(result: Result | StoreError) -> bool:

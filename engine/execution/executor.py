@@ -16,6 +16,7 @@ from durably.engine.body.beginning import Beginning
 from durably.engine.body.context import LogLine
 from durably.engine.body.ending import conclude
 from durably.engine.body.instance import Instance, Undecodable
+from durably.engine.body.mismatch import unknown_policy
 from durably.engine.body.replay import undecodable
 from durably.engine.declare.registry import Registered
 from durably.engine.errors import DurablyError, RunConflict, StepError
@@ -27,6 +28,7 @@ from durably.engine.execution.messages import publish
 from durably.engine.execution.outbox import REACHING, Outbox, Parcel, reaches_out
 from durably.engine.execution.outcomes import Outcome, outcome_of
 from durably.engine.execution.settings import Settings
+from durably.engine.execution.usage import used
 from durably.engine.execution.waiters import Waiters
 from durably.engine.log.grammar import Carry
 from durably.engine.log.limits import history_too_long, nearly_full, too_long
@@ -135,8 +137,10 @@ class Executor:
         beginning = Beginning(run.id, created, now_us, started, now_us)
         self._new_body(run, registered, beginning, Carry())
         # The instance is fed with the state that run.created leaves behind, so that record comes first.
-        before = [created]
-        self.activate(run, started, before=before, created=row, now_us=now_us)
+        misfit = self._feed(run, started, before=[created], created=row, now_us=now_us)
+        if misfit is not None:
+            self.append(run, now_us, [created], created=row)
+            self._give_up(run, misfit)
         assert state.created is created
 
     def create_delayed(self, run: LiveRun, created: RunCreated, registered: Registered, row: RunRow) -> None:
@@ -181,14 +185,26 @@ class Executor:
         created: RunRow | None = None,
         taken: tuple[int, ...] = (),
         now_us: int | None = None,
-    ) -> None:
+    ) -> bool:
         """Feed one input to a loaded run and append it with the commands that followed, as one group.
 
-        Then what lies in its inbox and is for it now.
+        Then what lies in its inbox and is for it now. False when the run is blocked instead: the input is still to be
+        fed.
         """
-        self._feed(run, record, before=before, created=created, taken=taken, now_us=now_us)
+        misfit = self._feed(run, record, before=before, created=created, taken=taken, now_us=now_us)
+        if misfit is not None:
+            self._give_up(run, misfit)
+            return False
         if run.kept:
             self.offer(run)
+        return True
+
+    def _give_up(self, run: LiveRun, misfit: DurablyError) -> None:
+        """What the code did with an input cannot be written down: it is fed again when that has changed."""
+        self.block(run, misfit)
+        if run.instance is not None:
+            run.instance.evict()
+        run.instance = None
 
     def _feed(
         self,
@@ -199,18 +215,19 @@ class Executor:
         created: RunRow | None = None,
         taken: tuple[int, ...] = (),
         now_us: int | None = None,
-    ) -> None:
-        state, instance = self._state(run), run.instance
+    ) -> DurablyError | None:
+        state, instance, registered = self._state(run), run.instance, run.registered
         assert instance is not None
+        assert registered is not None
         at_us = self.stamp(state) if now_us is None else now_us
         seq = state.seq + len(before) + 1
         try:
             commands = instance.feed(record, at_us, seq, self.cpu)
         except Undecodable as error:  # carried over, or kept in the inbox, from before the code was changed
-            self.block(run, undecodable(instance, record, at_us, seq, error))
-            instance.evict()
-            run.instance = None
-            return
+            return undecodable(instance, record, at_us, seq, error)
+        missing = registered.missing_policy(instance.named)
+        if missing is not None:
+            return unknown_policy(missing)
         if self.cpu.warned is not None:
             log.warning(
                 "workflow.slow", run_id=run.id, workflow=instance.runnable.name, used=self.cpu.warned, hint=SLOW
@@ -222,6 +239,7 @@ class Executor:
         self._admit(run, commands)
         records = [*before, record, *instance.take_notes(), *commands]
         self.append(run, at_us, records, created=created, taken=taken, lines=instance.take_lines())
+        return None
 
     def _admit(self, run: LiveRun, commands: list[Command]) -> None:
         """Let steps in that may start now; write down the others as scheduled."""
@@ -257,6 +275,7 @@ class Executor:
     ) -> None:
         """Add records to the run's state and, on their way to the store, to its log."""
         state, number = self._state(run), run.number
+        tasks, waits = state.tasks, state.started_us is None
         rows: list[LogRow] = []
         parcel: Parcel | None = None
         for record in records:
@@ -282,6 +301,9 @@ class Executor:
             change = state.change()
         run.unsaved += 1
         append = Append(number, rows, created, change, taken, after=(run, records, lines, parcel))
+        began = waits and state.started_us is not None
+        if began or state.tasks != tasks:
+            append.used = used(state, at_us, began, state.tasks - tasks)
         if parcel is not None:
             self.outbox.attach(parcel, append)
         self.journal.add(append)
@@ -343,8 +365,7 @@ class Executor:
         call = run.instance.loop.pending[record.step].command
         assert run.state is not None
         assert run.registered is not None
-        policy = run.registered.step_policy(call.step)
-        attempt = Attempt(run, record.step, call, beginning, policy, record.attempt, record.start)
+        attempt = Attempt(run, record.step, call, beginning, record.attempt, record.start)
         attempt.seq = run.state.seq
         if step.error is not None:
             attempt.last_error = StepError(record.name, step.error, record.attempt)
@@ -406,8 +427,9 @@ class Executor:
         last = records[-1]
         if isinstance(last, AttemptFailed):
             self.append(run, self.stamp(state), records, taken=outcome.taken)
-        else:
-            self.activate(run, last, before=records[:-1], taken=outcome.taken)
+        elif not self.activate(run, last, before=records[:-1], taken=outcome.taken) and not outcome.taken:
+            run.outcomes[key] = outcome
+            self.shelve(run)
 
     def _unwound(self, run: LiveRun, key: str) -> None:
         if run.interrupted.pop(key, None) is not None and not run.interrupted:
@@ -444,8 +466,8 @@ class Executor:
             number, record = claimed
             if record is None:
                 self.append(run, self.stamp(self._state(run)), (), taken=(number,))
-            else:
-                self._feed(run, record, taken=(number,))
+            elif (misfit := self._feed(run, record, taken=(number,))) is not None:
+                self._give_up(run, misfit)
 
     def _claimed(self, run: LiveRun) -> tuple[int, Input | None] | None:
         instance = run.instance

@@ -32,6 +32,7 @@ from durably.engine.log.records import (
     Record,
     RunContinued,
     RunCreated,
+    RunFailed,
     SignalSent,
     encode_record,
     from_us,
@@ -190,7 +191,7 @@ def _reaching(log: Sequence[Entry], state: RunState) -> Iterator[Record]:
             case ChildStarted() if children.get(record.child) == record.run:
                 del children[record.child]  # later incarnations say it again
                 yield record
-            case EventSent() | SignalSent() | RunContinued() if seq > state.copied:
+            case EventSent() | SignalSent() | RunContinued() | RunFailed() if seq > state.copied:
                 yield record
             case _:
                 pass

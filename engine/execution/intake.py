@@ -72,6 +72,8 @@ class Intake:
         [first, *_] = (await core.store.records([row.run]))[row.run]
         existing = decode_record(first.body)
         assert isinstance(existing, RunCreated)
+        if existing.environment != created.environment:
+            raise RunConflict(f"run id {run_id!r} is that of a run of another environment. Take another run_id.")
         if _request(existing) != _request(created):
             raise RunConflict(
                 f"run {run_id!r} exists and is another one: workflow {existing.workflow!r} with "
@@ -88,8 +90,11 @@ class Intake:
 
     # -- events
 
-    async def send(self, events: Sequence[Event[Any]]) -> list[str]:
+    async def send(self, events: Sequence[Event[Any]], environment: str | None = None) -> list[str]:
         """Store events and the runs they start; their ids. All of them or none.
+
+        They belong to `environment`, by default the engine's own: so do the runs that they start, only runs that do
+        are woken by them, and their ids count there.
 
         An id that was seen in the last 24 h with the same content is acknowledged again and starts nothing; with other
         content it is an `EventConflict`. Over a limit: `InvalidInput`. A full queue: waits.
@@ -98,7 +103,8 @@ class Intake:
             raise InvalidInput(f"{len(events):,} events at once are more than {MAX_EVENTS:,}; send them in parts")
         await self.admit()
         now_us = self._core.clock.now_us()
-        prepared = [self._prepare(index, event, now_us) for index, event in enumerate(events)]
+        environment = environment or self._core.settings.environment
+        prepared = [self._prepare(index, event, now_us, environment) for index, event in enumerate(events)]
         operation = Ingest(
             [each.arrival for each in prepared],
             unique=not any(event.id for event in events),
@@ -135,9 +141,9 @@ class Intake:
             self._core.look(result.woken if result is not None else ())
         return waited_for
 
-    def _prepare(self, index: int, event: Event[Any], now_us: int) -> Prepared:
+    def _prepare(self, index: int, event: Event[Any], now_us: int, environment: str) -> Prepared:
         try:
-            return self._core.arrivals.prepare(event, now_us)
+            return self._core.arrivals.prepare(event, now_us, environment)
         except InvalidInput as error:
             raise InvalidInput(f"event {index}: {error}") from error
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import structlog
 
 from durably.engine.body.beginning import Beginning
-from durably.engine.body.mismatch import BLOCKED
+from durably.engine.body.mismatch import BLOCKED, unknown_policy
 from durably.engine.body.replay import replay
 from durably.engine.declare.registry import Registered, Registry
 from durably.engine.errors import DurablyError, NondeterminismError
@@ -198,9 +198,11 @@ class Loader:
                 refuse_sealed(item.body)
             if not run.state.ended:
                 run.registered = self._fitting(run.state)
+                self._check_policies(run.registered, ())
                 if loaded.incarnation is not None:
                     assert loaded.beginning is not None
                     run.instance = yield from replay(run.registered, loaded.beginning, loaded.incarnation)
+                    self._check_policies(run.registered, run.instance.named)
         except DurablyError as error:
             run.loading = False
             self.block(run, error)
@@ -231,6 +233,12 @@ class Loader:
                 "is: register that version beside the others and restart."
             )
         return registered
+
+    @staticmethod
+    def _check_policies(registered: Registered, named: Sequence[str]) -> None:
+        missing = registered.missing_policy(named)
+        if missing is not None:
+            raise unknown_policy(missing)
 
     def block(self, run: LiveRun, error: DurablyError) -> None:
         """Leave a run alone whose code does not fit its history, until fitting code is there (DESIGN rule 13)."""

@@ -12,6 +12,7 @@ from msgspec import Raw, Struct
 
 from durably.engine.body.calls import decode_event
 from durably.engine.declare.matching import Match
+from durably.engine.execution.aftermath import Aftermath
 from durably.engine.execution.arrivals import Arrivals, run_row
 from durably.engine.execution.inbox import (
     CancelItem,
@@ -53,10 +54,12 @@ from durably.store import (
     Append,
     Conflict,
     Create,
+    DeliveryRow,
     Existing,
     InboxRow,
     Ingest,
     LogRow,
+    Notify,
     Operation,
     Put,
     RunRow,
@@ -88,7 +91,7 @@ REACHING = frozenset(
     }
 )
 """Records that may have to do with others than their own run."""
-_ENDING = frozenset({TimerFired, BodyFailed, RunSucceeded, RunFailed, RunCanceled})
+_ENDING = frozenset({TimerFired, BodyFailed, RunSucceeded, RunCanceled})
 
 
 def reaches_out(record: Record, state: RunState) -> bool:
@@ -109,8 +112,9 @@ class Parcel(Struct):
     also: list[Operation] = []
     begins: list[Sequence[Created]] = []
     """For each operation of `also`, the runs that it creates; of events, those of each."""
-    sent: list[tuple[EventSent, int]] = []
-    """Events, and when they were sent: made ready last, for a wait of this very group may be for one of them."""
+    sent: list[tuple[EventSent, int, str]] = []
+    """Events, when they were sent, and in which environment: made ready last, for a wait of this very group may be for
+    one of them."""
     heir: int | None = None
 
     def send(self, operation: Operation, begins: Sequence[Created] = ()) -> None:
@@ -122,26 +126,32 @@ class Parcel(Struct):
 
 
 class Outbox:
-    """Packs what a group sends. `begin` is called for each run that was created, `look` for runs that have got mail."""
+    """Packs what a group sends. `begin` is called for each run that was created, `look` for runs that have got mail,
+    `deliver` when there are messages for somebody outside.
+    """
 
     def __init__(
         self,
         store: Store,
         arrivals: Arrivals,
+        aftermath: Aftermath,
         *,
         begin: Callable[[RunRow, RunCreated], None],
         look: Callable[[Sequence[int]], None],
+        deliver: Callable[[Iterable[DeliveryRow]], None],
     ) -> None:
         self._store = store
         self._arrivals = arrivals
+        self._aftermath = aftermath
         self._begin = begin
         self._look = look
+        self._deliver = deliver
 
     def pack(self, parcel: Parcel, run_id: str, state: RunState, record: Record, at_us: int) -> None:
         """Add what goes with a record. `state` is that before the record."""
         match record:
             case EventAwaited():
-                parcel.waits.append(wait_row(record))
+                parcel.waits.append(wait_row(record, _environment(state)))
             case EventReceived():
                 parcel.unwaits += record.waits
             case WaitCanceled() | TimerFired():
@@ -149,7 +159,7 @@ class Outbox:
                 if isinstance(state.waits.get(key), EventAwaited):
                     parcel.unwaits.append(key)
             case EventSent():
-                parcel.sent.append((record, at_us))
+                parcel.sent.append((record, at_us, _environment(state)))
             case SignalSent():
                 parcel.tell(record.run, at_us, SignalItem(record.signal, record.data, at_us))
             case ChildStarted():
@@ -166,17 +176,17 @@ class Outbox:
     def attach(self, parcel: Parcel, append: Append) -> None:
         """Let a group take its parcel with it."""
         self._arrivals.expect(parcel.waits)
-        for record, at_us in parcel.sent:
-            self._send_events(parcel, record, at_us)
+        for record, at_us, environment in parcel.sent:
+            self._send_events(parcel, record, at_us, environment)
         for operation in parcel.also:
             if isinstance(operation, Create) and operation.known is not None:
                 operation.known = operation.known._replace(run=append.run)
         append.waits, append.unwaits, append.also = parcel.waits, parcel.unwaits, parcel.also
         append.heir = parcel.heir
 
-    def _send_events(self, parcel: Parcel, record: EventSent, at_us: int) -> None:
+    def _send_events(self, parcel: Parcel, record: EventSent, at_us: int, environment: str) -> None:
         for raw in _split(record.events):  # one by one: an id that is in use already concerns no other
-            prepared = self._arrivals.prepare(decode_event(raw), at_us)
+            prepared = self._arrivals.prepare(decode_event(raw), at_us, environment)
             parcel.send(Ingest([prepared.arrival]), [prepared.runs])
 
     def _start_child(self, parcel: Parcel, run_id: str, state: RunState, record: ChildStarted, at_us: int) -> None:
@@ -222,10 +232,17 @@ class Outbox:
                 child=created.child,
                 timeout=created.timeout,
                 continued=continued(state),
+                scheduled_for=created.scheduled_for,
             )
             parcel.heir = self._create(parcel, record.continued_to, again, at_us)
         elif created.parent is not None:
             parcel.tell(created.parent, at_us, ChildItem(child_outcome(created.child, record), created.parent))
+        if isinstance(record, RunFailed):
+            following = self._aftermath.of(run_id, created, record.error, at_us)
+            for new_id, following_run in following.runs:
+                self._create(parcel, new_id, following_run, at_us)
+            for delivery in following.deliveries:
+                parcel.send(Notify(delivery))
 
     def _create(
         self, parcel: Parcel, run_id: str, created: RunCreated, at_us: int, known: InboxRow | None = None
@@ -252,6 +269,9 @@ class Outbox:
                     pass
         if woken:
             self._look(sorted(woken))
+        messages = [each.row for each in parcel.also if isinstance(each, Notify)]
+        if messages:
+            self._deliver(messages)
 
     def _begin_all(self, begins: Iterable[Created]) -> None:
         for runs in begins:
@@ -259,8 +279,13 @@ class Outbox:
                 self._begin(row, created)
 
 
-def wait_row(record: EventAwaited) -> WaitRow:
-    """A wait as the store finds it when an event arrives."""
+def _environment(state: RunState) -> str:
+    assert state.created is not None
+    return state.created.environment
+
+
+def wait_row(record: EventAwaited, environment: str) -> WaitRow:
+    """A wait as the store finds it when an event arrives in that environment."""
     match = Match.of(decode_json(bytes(record.match)), None)
     return WaitRow(
         key=record.wait,
@@ -269,6 +294,7 @@ def wait_row(record: EventAwaited) -> WaitRow:
         topic=match.topic(record.event),
         since_us=None if record.since is None else to_us(record.since),
         look_back=encode_item(LookBackItem(record.wait)),
+        environment=environment,
     )
 
 

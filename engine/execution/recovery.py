@@ -46,6 +46,8 @@ def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_up:
     if state.started_us is None and state.start_us is None and not _is_canceled(run, items):
         executor.start(run, run.registered)
     feed_inbox(run, items, executor, look_up)
+    if run.blocked:  # by what was fed: the attempts that it came from are not lost
+        return
     if run.is_open:
         _write_losses(run, gone, executor)
     for key in list(_waiting(run)):

@@ -1,7 +1,9 @@
 """What can be set of an engine, with its defaults (DESIGN section 5, CONTRACT section 3)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from durably.engine.notifications.destination import Destination
 from durably.engine.retries.retry import RetryPolicy
 
 __all__ = ["Settings"]
@@ -24,3 +26,11 @@ class Settings(NamedTuple):
     """CPU time that one activation may use before the run fails as `OutOfTime`; a tenth of it gives a warning."""
     drain_timeout: float = 30.0
     """How long running bodies get to end when the engine stops."""
+    notify: Sequence[Destination] = ()
+    """Who is told of runs that have failed for good."""
+    http_allow: Sequence[str] = ()
+    """Networks that are not public and that HTTP steps and jobs may reach, in CIDR notation."""
+    quota: int | None = None
+    """Runs of jobs in a month; None: as many as you like."""
+    retention: float | None = None
+    """How long ended runs and events are kept; None: for ever."""

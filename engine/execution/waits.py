@@ -52,7 +52,9 @@ class Waits:
             wait = None if state is None else state.waits.get(key)
             if state is None or not isinstance(wait, EventAwaited) or wait.since is None:
                 return None
-            page = await self._store.events_since(wait.event, after or (to_us(wait.since), 0), PAGE)
+            assert state.created is not None
+            start = after or (to_us(wait.since), 0)
+            page = await self._store.events_since(wait.event, start, PAGE, state.created.environment)
             conditions = Conditions(state)
             for number, row in page:
                 after = (row.received_us, number)

@@ -6,7 +6,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import Raw, Struct
 
-from durably.engine.errors import InvalidInput
+from durably.engine.errors import ErrorInfo, InvalidInput
 from durably.engine.log.grammar import Entry
 from durably.engine.log.records import StepFailed, StepSucceeded
 from durably.engine.log.steps import KnownStep, Outcome, find_step, known_steps
@@ -26,8 +26,8 @@ class Changes(Struct, frozen=True):
 def changes(entries: Sequence[Entry], patch: Mapping[str, object], args: Mapping[str, Mapping[str, object]]) -> Changes:
     """Find out what `patch` and `args` mean, both by a step's key, or its name if only one step has it.
 
-    An outcome is a result, or an exception that the step fails with. A step that the history does not have is called
-    by its key.
+    An outcome is a result, or an exception that the step fails with, or the record of one. A step that the history does
+    not have is called by its key.
 
     Raises:
         InvalidInput: a step or a parameter is not there, or a value cannot be encoded.
@@ -56,8 +56,9 @@ def _by_step(steps: Mapping[str, KnownStep], given: Mapping[str, Any]) -> Iterat
 
 
 def _outcome(step: KnownStep, value: object) -> Outcome:
-    if isinstance(value, BaseException):
-        return StepFailed(step=step.key, name=step.name, attempt=0, error=describe(value))
+    error = describe(value) if isinstance(value, BaseException) else value
+    if isinstance(error, ErrorInfo):
+        return StepFailed(step=step.key, name=step.name, attempt=0, error=error)
     try:
         return StepSucceeded(step=step.key, name=step.name, attempt=0, output=Raw(encode_result(value)))
     except Unencodable as error:

@@ -73,6 +73,8 @@ class RunInfo(Struct, frozen=True, kw_only=True):
     waiting_for: tuple[WaitingFor, ...]
     history_length: int
     created_at: datetime
+    scheduled_for: datetime | None = None
+    """The time that a schedule started it for, or at which a job's retry is due."""
     started_at: datetime | None
     finished_at: datetime | None
 
@@ -137,6 +139,7 @@ def _columns(row: RunRow) -> dict[str, Any]:
         "continued_to": row.continued_to,
         "test": row.test,
         "created_at": from_us(row.created_us),
+        "scheduled_for": _time(row.scheduled_us),
         "finished_at": _time(row.finished_us),
     }
 

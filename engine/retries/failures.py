@@ -22,6 +22,7 @@ from durably.engine.errors import (
     qualified_name,
     qualified_names,
 )
+from durably.engine.http.errors import UnexpectedStatus
 from durably.engine.retries import retry_after
 from durably.engine.retries.retry import Failure, GiveUp, Retry, RetryPolicy
 
@@ -174,15 +175,18 @@ SUCCESSES = range(200, 300)
 def _answer(exc: BaseException) -> tuple[int, str | None] | None:
     """Status and `Retry-After` of the answer that `exc` is about; None if there is none, or it is a success.
 
-    With a success the status is not what failed: the body could not be read (aiohttp's `ContentTypeError`).
+    With a success the status is not what failed: the body could not be read (aiohttp's `ContentTypeError`). But of an
+    `UnexpectedStatus` it is: another success was wanted.
     """
+    if isinstance(exc, UnexpectedStatus):
+        return exc.status, exc.response.headers.get("retry-after")
     read = next((ANSWERS[name] for name in qualified_names(type(exc)) if name in ANSWERS), None)
     if read is None:
         return None
     try:
         status, headers = read(exc)
         header = headers.get("retry-after") if headers else None
-    except (AttributeError, KeyError, TypeError):  # made by hand, without an answer
+    except Exception:  # noqa: BLE001 - made by hand, without an answer; or its attributes are a user's, and raise
         return None
     if status not in STATUSES or status in SUCCESSES:
         return None
@@ -220,6 +224,7 @@ class _Describer:
         self._room = MAX_ERRORS
 
     def describe(self, exc: BaseException, depth: int = 0) -> ErrorInfo:
+        answer = _answer(exc)
         return ErrorInfo(
             type=_head(qualified_name(type(exc)), MAX_NAME),
             types=tuple(_head(name, MAX_NAME) for name in qualified_names(type(exc))[:MAX_ERRORS]),
@@ -227,6 +232,7 @@ class _Describer:
             traceback=_traceback(exc),
             cause=self._below(_cause(exc), depth + 1),
             group=self._all_below(_members(exc), depth + 1),
+            status=None if answer is None else answer[0],
         )
 
     def _all_below(self, errors: Iterable[BaseException | ErrorInfo], depth: int) -> tuple[ErrorInfo, ...]:

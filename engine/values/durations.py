@@ -5,7 +5,7 @@ from datetime import timedelta
 from fractions import Fraction
 from typing import TypeAlias
 
-__all__ = ["Duration", "to_seconds", "to_us"]
+__all__ = ["MAX_DAYS", "Duration", "to_seconds", "to_us"]
 
 Duration: TypeAlias = float | timedelta
 """A number of seconds, or a `timedelta`."""

@@ -4,6 +4,9 @@ Write an ordinary `async def`, call steps in it, and it survives crashes, deploy
 users need is imported from here; the packages beneath are not part of the contract.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from durably.engine.body.context import Context, current
 from durably.engine.body.inside import (
     as_completed,
@@ -53,8 +56,32 @@ from durably.engine.log.info import RunInfo
 from durably.engine.retries.retry import Failure, GiveUp, Retry, RetryPolicy
 from durably.engine.values.durations import Duration
 
+if TYPE_CHECKING:
+    from durably.api.client.client import Client
+    from durably.api.client.errors import NoAnswer, NoServer
+    from durably.api.client.handle import ClientRun
+    from durably.api.client.sync import SyncClient, SyncRun
+else:
+    _CLIENTS = {
+        "Client": "client",
+        "ClientRun": "handle",
+        "NoAnswer": "errors",
+        "NoServer": "errors",
+        "SyncClient": "sync",
+        "SyncRun": "sync",
+    }
+
+    def __getattr__(name: str) -> object:
+        """What needs an HTTP client is imported when it is asked for: a process that runs an engine may need none."""
+        if name not in _CLIENTS:
+            raise AttributeError(f"module 'durably' has no attribute {name!r}")
+        return getattr(import_module(f"durably.api.client.{_CLIENTS[name]}"), name)
+
+
 __all__ = [
     "ChildError",
+    "Client",
+    "ClientRun",
     "Context",
     "Cron",
     "DurablyError",
@@ -69,6 +96,8 @@ __all__ = [
     "History",
     "InvalidInput",
     "Message",
+    "NoAnswer",
+    "NoServer",
     "NonRetriableError",
     "NondeterminismError",
     "NotBuilt",
@@ -85,6 +114,8 @@ __all__ = [
     "Step",
     "StepError",
     "StoreError",
+    "SyncClient",
+    "SyncRun",
     "TimedOut",
     "Trigger",
     "WorkerLost",

@@ -8,13 +8,26 @@ from typing import Any, Self, TypeVar
 
 import aiosqlite
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from durably.store.errors import NotAStore, StoreUnavailable
 from durably.store.protocol import OpenRun
-from durably.store.rows import EventRow, InboxRow, LogRow, RunQuery, RunRow, TriggerRow
+from durably.store.rows import (
+    DeliveryRow,
+    DocumentRow,
+    EventRow,
+    InboxRow,
+    LogRow,
+    RunQuery,
+    RunRow,
+    TriggerRow,
+    UsageRow,
+)
 from durably.store.sqlite.connection import BUSY_TIMEOUT_S, damage_or, file_uri, opening_failure
+from durably.store.sqlite.listing import listing, tally
 from durably.store.sqlite.migrate import IDENTITY, MIGRATIONS, check_identity
-from durably.store.sqlite.queries import QUERIES, json_list, listing
+from durably.store.sqlite.queries import QUERIES, json_list
 
 __all__ = ["SqliteReader"]
 
@@ -22,6 +35,7 @@ RUNS_PER_READ = 256
 """Runs that one statement reads. A longer one would keep the WAL from being reset, and others waiting."""
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Struct)
 
 
 class SqliteReader:
@@ -115,6 +129,9 @@ class SqliteReader:
     async def runs(self, query: RunQuery) -> list[RunRow]:
         return [_run_row(row) for row in await self._fetch(*listing(query))]
 
+    async def tally(self, query: RunQuery, bucket_us: int) -> list[tuple[int, str, int]]:
+        return list(await self._fetch(*tally(query, bucket_us)))
+
     async def records(self, runs: Sequence[int]) -> dict[int, list[LogRow]]:
         logs: dict[int, list[LogRow]] = {}
         for chunk in _chunks(runs):
@@ -153,12 +170,14 @@ class SqliteReader:
     async def inbox_runs(self) -> list[int]:
         return [run for (run,) in await self._fetch(QUERIES["inbox_runs"])]
 
-    async def event(self, event_id: str) -> EventRow | None:
-        row = await self._first(QUERIES["event"], event_id)
+    async def event(self, event_id: str, environment: str = "production") -> EventRow | None:
+        row = await self._first(QUERIES["event"], event_id, environment)
         return None if row is None else EventRow._make(row)
 
-    async def events_since(self, name: str, after: tuple[int, int], limit: int) -> list[tuple[int, EventRow]]:
-        rows = await self._fetch(QUERIES["events_since"], [name, *after, limit])
+    async def events_since(
+        self, name: str, after: tuple[int, int], limit: int, environment: str = "production"
+    ) -> list[tuple[int, EventRow]]:
+        rows = await self._fetch(QUERIES["events_since"], [environment, name, *after, limit])
         return [(number, EventRow._make(row)) for number, *row in rows]
 
     async def wait_paths(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -168,12 +187,35 @@ class SqliteReader:
     async def triggers(self) -> list[TriggerRow]:
         return [TriggerRow._make(row) for row in await self._fetch(QUERIES["triggers"])]
 
+    async def documents(self, kind: str) -> list[DocumentRow]:
+        return [_struct(DocumentRow, row) for row in await self._fetch(QUERIES["documents"], [kind])]
+
+    async def positions(self) -> dict[str, int]:
+        return dict(await self._fetch(QUERIES["positions"]))
+
+    async def due_deliveries(self, limit: int) -> list[DeliveryRow]:
+        return [_struct(DeliveryRow, row) for row in await self._fetch(QUERIES["due_deliveries"], [limit])]
+
+    async def deliveries(self, run_ids: Sequence[str]) -> list[DeliveryRow]:
+        rows: list[DeliveryRow] = []
+        for chunk in _chunks(run_ids):
+            found = await self._fetch(QUERIES["deliveries"], [json_list(chunk)])
+            rows += [_struct(DeliveryRow, row) for row in found]
+        return sorted(rows, key=lambda row: row.created_us)
+
+    async def usage(self, from_day: int, until_day: int) -> list[UsageRow]:
+        return [UsageRow._make(row) for row in await self._fetch(QUERIES["usage"], [from_day, until_day])]
+
 
 def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + RUNS_PER_READ] for start in range(0, len(items), RUNS_PER_READ))
 
 
+def _struct(kind: type[S], row: Sequence[Any]) -> S:
+    """A struct of the values of its fields, in their order."""
+    return kind(**dict(zip(kind.__struct_fields__, row, strict=True)))
+
+
 def _run_row(row: Sequence[Any]) -> RunRow:
-    fields = dict(zip(RunRow.__struct_fields__, row, strict=True))
-    fields["test"] = bool(fields["test"])
-    return RunRow(**fields)
+    read = _struct(RunRow, row)
+    return replace(read, test=bool(read.test))

@@ -17,7 +17,7 @@ from durably.store.sqlite.reader import SqliteReader
 from durably.store.sqlite.session import begin_session, last_run, open_for_writing
 from durably.store.sqlite.writer import Writer
 
-__all__ = ["SqliteStore"]
+__all__ = ["SqliteStore", "run_on"]
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class SqliteStore(SqliteReader):
             if worker is not None:
                 now_us = self._clock.now_us()
                 try:
-                    await _run_on(worker, lambda: self._close(now_us))
+                    await run_on(worker, lambda: self._close(now_us))
                 finally:
                     worker.stop()
 
@@ -107,7 +107,7 @@ class SqliteStore(SqliteReader):
     async def _on_worker(self, job: Callable[[], T]) -> T:
         if self._worker is None:
             raise StoreUnavailable(f"{self.location} is not open.")
-        return await _run_on(self._worker, job)
+        return await run_on(self._worker, job)
 
     # -- on the worker's thread
 
@@ -150,7 +150,7 @@ class SqliteStore(SqliteReader):
         self._lock.release()
 
 
-async def _run_on(worker: Worker, job: Callable[[], T]) -> T:
+async def run_on(worker: Worker, job: Callable[[], T]) -> T:
     """The job's result, or its exception. It is carried out even if nobody waits for it any more."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

@@ -8,34 +8,38 @@ is left out.
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import chain
 from typing import Any, TypeVar
-
-from msgspec.structs import astuple
 
 from durably.store.duplicates import known_events
 from durably.store.errors import CorruptStore, Fenced, StoreFailure, StoreUnavailable, UnknownOutcome
 from durably.store.rows import (
     Append,
-    Change,
     Conflict,
     Create,
     EventRow,
     Existing,
+    Forget,
+    Forgotten,
     Ingest,
-    LogRow,
     Missing,
+    Notify,
     Operation,
     Put,
     Refused,
+    Reschedule,
     Result,
-    RunRow,
+    Save,
+    Together,
     TriggerRow,
     WaitRow,
     Written,
 )
 from durably.store.sqlite.connection import damage_or, is_busy
+from durably.store.sqlite.documents import save_document
+from durably.store.sqlite.pending import Pending
 from durably.store.sqlite.queries import QUERIES, json_list
+from durably.store.sqlite.retention import forget_events, forget_runs
+from durably.store.together import RefusedWithinError, accepted
 
 __all__ = ["Writer"]
 
@@ -48,92 +52,12 @@ REFUSALS = (
     sqlite3.ProgrammingError,
     OverflowError,  # an integer of more than 64 bits
     UnicodeEncodeError,  # a lone surrogate
+    RefusedWithinError,  # one of those that belong together
 )
 """Errors that are known to be one operation's fault and to have changed nothing."""
 
-ROWS_PER_STATEMENT = 64
-"""Measured: 4.1 µs for two rows against 5.2 with `executemany`."""
-
 HEADS_KEPT = 65_536
 """Last sequence numbers kept in memory, about 100 bytes each; without one, a look-up costs 2 µs."""
-
-INSERT_RECORD = QUERIES["insert_record"]
-INSERT_RECORDS = INSERT_RECORD + ", (?, ?, ?, ?)" * (ROWS_PER_STATEMENT - 1)
-
-
-class _Pending:
-    """What a batch comes to: the rows of each statement. Of several changes to a run the last one is kept."""
-
-    __slots__ = (
-        "bequests",
-        "changes",
-        "created",
-        "digests",
-        "events",
-        "items",
-        "numbers",
-        "opened",
-        "records",
-        "taken",
-        "waits",
-    )
-
-    def __init__(self) -> None:
-        self.created: list[tuple[Any, ...]] = []
-        self.numbers: dict[str, int] = {}
-        self.opened: set[int] = set()
-        self.records: list[LogRow] = []
-        self.changes: dict[int, Change] = {}
-        self.events: list[EventRow] = []
-        self.digests: dict[str, str] = {}
-        self.items: list[tuple[int, int, bytes]] = []
-        self.taken: list[tuple[int]] = []
-        self.waits: dict[tuple[int, str], WaitRow | None] = {}
-        """None: one that has ended."""
-        self.bequests: list[tuple[int, int]] = []
-
-    def create(self, row: RunRow) -> None:
-        self.created.append(astuple(row))
-        self.numbers[row.id] = row.run
-        if row.phase is not None:
-            self.opened.add(row.run)
-
-    def execute(self, connection: sqlite3.Connection) -> None:
-        if self.created:
-            connection.executemany(QUERIES["insert_run"], self.created)
-        if self.records:
-            _insert_records(connection, self.records)
-        if self.changes:
-            changes = ((*change, run) for run, change in self.changes.items())
-            connection.executemany(QUERIES["change_run"], changes)
-        if self.events:
-            connection.executemany(QUERIES["insert_event"], self.events)
-        if self.waits:
-            self._execute_waits(connection)
-        if self.items:
-            connection.executemany(QUERIES["insert_item"], self.items)
-        if self.taken:
-            connection.executemany(QUERIES["delete_item"], self.taken)
-        if self.bequests:
-            connection.executemany(QUERIES["bequeath"], self.bequests)
-
-    def _execute_waits(self, connection: sqlite3.Connection) -> None:
-        begun = [
-            (run, key, wait.event, json_list(wait.paths), wait.topic, wait.since_us)
-            for (run, key), wait in self.waits.items()
-            if wait is not None
-        ]
-        connection.executemany(QUERIES["delete_wait"], [place for place, wait in self.waits.items() if wait is None])
-        connection.executemany(QUERIES["insert_wait"], begun)
-
-
-def _insert_records(connection: sqlite3.Connection, records: list[LogRow]) -> None:
-    whole = len(records) - len(records) % ROWS_PER_STATEMENT
-    for start in range(0, whole, ROWS_PER_STATEMENT):
-        rows = records[start : start + ROWS_PER_STATEMENT]
-        connection.execute(INSERT_RECORDS, list(chain.from_iterable(rows)))
-    if whole < len(records):
-        connection.executemany(INSERT_RECORD, records[whole:])
 
 
 class Writer:
@@ -239,19 +163,20 @@ class Writer:
         except REFUSALS as error:
             self._connection.execute("ROLLBACK TO operation")
             self._heads.clear()
-            result = Refused(f"{type(error).__name__}: {error}")
+            why = str(error) if isinstance(error, RefusedWithinError) else f"{type(error).__name__}: {error}"
+            result = Refused(why)
         self._connection.execute("RELEASE operation")
         return result
 
     def _write(self, batch: Sequence[Operation]) -> list[Result]:
         """Write a batch inside the open transaction. After one of `REFUSALS` the caller has to roll back."""
-        pending = _Pending()
+        pending = Pending()
         carry_out = self._carry_out
         results = [carry_out(operation, pending) for operation in batch]
         pending.execute(self._connection)
         return results
 
-    def _carry_out(self, operation: Operation, pending: _Pending) -> Result:
+    def _carry_out(self, operation: Operation, pending: Pending) -> Result:
         match operation:
             case Append():
                 return self._append(operation, pending)
@@ -261,6 +186,25 @@ class Writer:
                 return self._ingest(operation, pending)
             case Put():
                 return self._put(operation, pending)
+            case _:
+                return self._administer(operation, pending)
+
+    def _administer(
+        self, operation: Save | Reschedule | Notify | Forget | Together, pending: Pending
+    ) -> Refused | Forgotten | Written | None:
+        """What is rare."""
+        match operation:
+            case Save():
+                return save_document(self._connection, operation.row)
+            case Reschedule():
+                pending.positions[operation.schedule] = operation.due_us
+            case Notify():
+                pending.deliveries.append(operation.row)
+            case Forget():
+                return self._forget(operation, pending)
+            case Together():
+                return Written(also=accepted(self._carry_out(each, pending) for each in operation.operations))
+        return None
 
     def _head(self, run: int) -> int | None:
         """The last sequence number of a run; None when there is no such run."""
@@ -269,7 +213,7 @@ class Writer:
             (head,) = self._connection.execute(QUERIES["head"], (run,)).fetchone()
         return head
 
-    def _append(self, operation: Append, pending: _Pending) -> Result:
+    def _append(self, operation: Append, pending: Pending) -> Result:
         run = operation.run
         records = operation.records
         created = operation.created
@@ -288,35 +232,38 @@ class Writer:
             pending.changes[run] = operation.change
         if operation.taken:
             pending.taken += [(item,) for item in operation.taken]
+        if operation.used is not None:
+            pending.use(operation.used)
         if operation.waits or operation.unwaits or operation.also or operation.heir is not None:
             return self._append_more(operation, pending)
         return None
 
-    def _append_more(self, operation: Append, pending: _Pending) -> Result:
+    def _append_more(self, operation: Append, pending: Pending) -> Result:
         """What few groups have: waits for events, and things done to other runs."""
         run = operation.run
         woken: tuple[int, ...] = ()
         pending.waits.update(((run, key), None) for key in operation.unwaits)
         for wait in operation.waits:
             pending.waits[run, wait.key] = wait
-            if wait.since_us is not None and self._has_arrived(wait.event, wait.since_us, pending):
+            if wait.since_us is not None and self._has_arrived(wait, wait.since_us, pending):
                 pending.items.append((run, operation.records[-1].at_us, wait.look_back))
                 woken = (run,)
-        also = tuple(self._carry_out(each, pending) for each in operation.also)
+        also = accepted(self._carry_out(each, pending) for each in operation.also)
         if operation.heir is not None:
             pending.bequests.append((operation.heir, run))
             woken += (operation.heir,)
         return Written(woken=woken, also=also) if woken or also else None
 
-    def _has_arrived(self, event: str, since_us: int, pending: _Pending) -> bool:
-        return any(each.name == event and each.received_us >= since_us for each in pending.events) or self._is_there(
-            "has_arrived", event, since_us
-        )
+    def _has_arrived(self, wait: WaitRow, since_us: int, pending: Pending) -> bool:
+        place = wait.environment, wait.event
+        return any(
+            (each.environment, each.name) == place and each.received_us >= since_us for each in pending.events
+        ) or self._is_there("has_arrived", *place, since_us)
 
     def _is_there(self, query: str, *parameters: Any) -> bool:
         return self._connection.execute(QUERIES[query], parameters).fetchone() is not None
 
-    def _create(self, operation: Create, pending: _Pending) -> Result:
+    def _create(self, operation: Create, pending: Pending) -> Result:
         existing = self._number(operation.row.id, pending)
         if existing is not None:
             if operation.known is not None:
@@ -327,13 +274,13 @@ class Writer:
         self._heads[operation.record.run] = operation.record.seq
         return None
 
-    def _number(self, run_id: str, pending: _Pending) -> int | None:
+    def _number(self, run_id: str, pending: Pending) -> int | None:
         if (number := pending.numbers.get(run_id)) is not None:
             return number
         row = self._connection.execute(QUERIES["number"], (run_id,)).fetchone()
         return None if row is None else row[0]
 
-    def _ingest(self, operation: Ingest, pending: _Pending) -> Result:
+    def _ingest(self, operation: Ingest, pending: Pending) -> Result:
         known = known_events(operation, lambda event: self._digest(event, operation.window_us, pending))
         if isinstance(known, Conflict):
             return known
@@ -342,33 +289,37 @@ class Writer:
             if index in known:
                 continue
             pending.events.append(event)
-            pending.digests[event.id] = event.digest
+            pending.digests[event.environment, event.id] = event.digest
             for row, record in runs:
                 pending.create(row)
                 pending.records.append(record)
                 self._heads[record.run] = record.seq
             if topics:
-                waiting = self._waiting(topics, pending)
+                waiting = self._waiting(topics, event.environment, pending)
                 pending.items += [(run, event.received_us, item) for run in waiting]
                 woken += waiting
         return Written(tuple(known), woken) if known or woken else None
 
-    def _waiting(self, topics: Sequence[str], pending: _Pending) -> tuple[int, ...]:
+    def _waiting(self, topics: Sequence[str], environment: str, pending: Pending) -> tuple[int, ...]:
         """The runs with a wait for one of these topics."""
-        rows = self._connection.execute(QUERIES["waiting"], (json_list(topics),)).fetchall()
+        rows = self._connection.execute(QUERIES["waiting"], (json_list(topics), environment)).fetchall()
         runs = {run for run, key in rows if (run, key) not in pending.waits}
-        runs.update(run for (run, _), wait in pending.waits.items() if wait is not None and wait.topic in topics)
+        runs.update(
+            run
+            for (run, _), wait in pending.waits.items()
+            if wait is not None and wait.topic in topics and wait.environment == environment
+        )
         return tuple(sorted(runs))
 
-    def _digest(self, event: EventRow, window_us: int, pending: _Pending) -> str | None:
+    def _digest(self, event: EventRow, window_us: int, pending: Pending) -> str | None:
         """The digest of an earlier event with this id, if there is one within the window."""
-        if (digest := pending.digests.get(event.id)) is not None:
+        if (digest := pending.digests.get((event.environment, event.id))) is not None:
             return digest
-        parameters = (event.id, event.received_us - window_us)
+        parameters = (event.id, event.environment, event.received_us - window_us)
         row = self._connection.execute(QUERIES["known_event"], parameters).fetchone()
         return None if row is None else row[0]
 
-    def _put(self, operation: Put, pending: _Pending) -> Result:
+    def _put(self, operation: Put, pending: Pending) -> Result:
         row, to = operation.row, operation.to
         number = row.run if to is None else self._number(to, pending)
         run = None if number is None else self._open_run(number, pending)
@@ -377,7 +328,7 @@ class Writer:
         pending.items.append((run, row.at_us, row.body))
         return Written(woken=(run,))
 
-    def _open_run(self, run: int | None, pending: _Pending) -> int | None:
+    def _open_run(self, run: int | None, pending: Pending) -> int | None:
         """The run, or the one it goes on as, if that has not ended."""
         while run is not None:
             if (change := pending.changes.get(run)) is not None:
@@ -391,3 +342,12 @@ class Writer:
                 return run
             run = None if heir is None else self._number(heir, pending)
         return None
+
+    def _forget(self, operation: Forget, pending: Pending) -> Forgotten:
+        """What comes before it in the batch is written first, so that it is seen."""
+        pending.execute(self._connection)
+        pending.clear()
+        runs = forget_runs(self._connection, operation)
+        for run in runs:
+            self._heads.pop(run, None)
+        return Forgotten(len(runs), forget_events(self._connection, operation))

@@ -55,6 +55,7 @@ async def test_a_run_has_the_attributes_of_the_contract(api: Any) -> None:
         "environment": "production",
         "event": None,
         "event_id": None,
+        "scheduled_for": None,
         "origin": None,
         "parent": None,
         "continued_to": None,

@@ -5,18 +5,44 @@ import socket
 from ipaddress import IPv4Address
 from typing import Any
 
+import aiohttp
 import pytest
 
 from durably import DurablyError, Engine
 from durably.api.server import serve
+from durably.engine.access.keys import new_key
+from durably.store.runtime import SystemRandomness
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("host", [str(IPv4Address(0)), "::", "", "192.0.2.1", "2001:db8::1"])
-async def test_an_address_that_others_can_reach_is_refused(host: str) -> None:
-    with pytest.raises(DurablyError, match=r"others can reach it, and API keys.*are not built yet"):
-        await serve(Engine("memory://"), host, 0)
+EXPOSED = [str(IPv4Address(0)), "::", "", "192.0.2.1", "2001:db8::1"]
+
+
+@pytest.mark.parametrize("host", EXPOSED)
+async def test_an_address_that_others_can_reach_is_refused_without_a_key(host: str) -> None:
+    async with Engine("memory://") as engine:
+        says = r"others can reach it, and there is no API key.*`durably keys create NAME --store memory://`"
+        with pytest.raises(DurablyError, match=says):
+            await serve(engine, host, 0)
+
+
+async def test_nothing_is_exposed_while_keys_cannot_be_read() -> None:
+    with pytest.raises(DurablyError, match="the engine is not running"):
+        await serve(Engine("memory://"), EXPOSED[0], 0)
+
+
+async def test_with_a_key_an_address_that_others_can_reach_is_served() -> None:
+    async with Engine("memory://") as engine:
+        made = new_key("ci", "read", "production", now_us=0, expires_us=None, randomness=SystemRandomness())
+        await engine.core.documents.save(made.row)
+        async with await serve(engine, EXPOSED[0], 0) as server, aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{server.port}/api/v1/workflows"
+            headers = {"Host": "durably.example"}
+            async with session.get(url, headers=headers) as refused:
+                assert refused.status == 401
+            async with session.get(url, headers=headers | {"Authorization": f"Bearer {made.text}"}) as answered:
+                assert answered.status == 200
 
 
 async def test_an_address_that_cannot_be_read_is_refused() -> None:

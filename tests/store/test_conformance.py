@@ -1,95 +1,47 @@
 """What every store does, whatever it is made of. A new behaviour goes here first."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from durably.store.errors import StoreFailure, StoreLocked
-from durably.store.protocol import OpenRun, Store
+from durably.store.protocol import Store
 from durably.store.rows import (
     Append,
     Arrival,
-    Change,
     Conflict,
     Create,
-    EventRow,
     Existing,
     InboxRow,
     Ingest,
     LogRow,
     Missing,
-    Operation,
     Put,
     Refused,
     Result,
     RunQuery,
-    RunRow,
     TriggerRow,
-    WaitRow,
     Written,
+)
+from tests.store.row_makers import (
+    answer,
+    arrival,
+    change,
+    commit,
+    created,
+    event,
+    group,
+    items,
+    put,
+    record,
+    row,
+    wait,
 )
 
 pytestmark = pytest.mark.anyio
 
 HOUR_US = 3600 * 1_000_000
-
-
-def answer(store: Store, *batch: Operation) -> asyncio.Future[list[Result] | StoreFailure]:
-    """Submit a batch; the future has what `done` was told."""
-    future: asyncio.Future[list[Result] | StoreFailure] = asyncio.get_running_loop().create_future()
-    store.submit(batch, future.set_result)
-    return future
-
-
-async def commit(store: Store, *batch: Operation) -> list[Result]:
-    outcome = await answer(store, *batch)
-    assert isinstance(outcome, list), outcome
-    return outcome
-
-
-def row(run: int, **fields: Any) -> RunRow:
-    defaults: dict[str, Any] = {
-        "id": f"run-{run}",
-        "workflow": "fulfil",
-        "version": 1,
-        "trigger": "MANUAL",
-        "environment": "production",
-    }
-    return RunRow(run=run, **(defaults | fields))
-
-
-def record(run: int, seq: int, body: bytes = b"{}") -> LogRow:
-    return LogRow(run, seq, 1_000_000 + seq, body)
-
-
-def group(run: int, *seqs: int, **fields: Any) -> Append:
-    return Append(run, [record(run, seq) for seq in seqs], **fields)
-
-
-def created(run: int, **fields: Any) -> Append:
-    """The group that creates a run: its record 1."""
-    return group(run, 1, created=row(run, **fields))
-
-
-def event(event_id: str, digest: str = "d", received_us: int = 0) -> EventRow:
-    return EventRow(event_id, "parcel/shipped", received_us, digest, b'{"n":1}')
-
-
-def change(phase: str | None = "queued", due_us: int | None = None, **fields: Any) -> Change:
-    defaults: dict[str, Any] = {
-        "status": "RUNNING",
-        "tasks": 0,
-        "seq": 1,
-        "started_us": None,
-        "finished_us": None,
-    }
-    return Change(phase=phase, due_us=due_us, **(defaults | fields))
-
-
-def put(run: int, body: bytes = b"{}") -> Put:
-    return Put(InboxRow(run, 5, body))
 
 
 # -- writing and reading back
@@ -112,6 +64,8 @@ async def test_a_run_is_read_back_as_it_was_written(store: Store) -> None:
         created_us=1,
         started_us=2,
         finished_us=3,
+        job="hourly",
+        scheduled_us=4,
     )
     log = [record(full.run, 1, b'{"type":"run.created"}'), record(full.run, 2, '{"ä":"\\u0000"}'.encode())]
     assert await commit(store, Append(full.run, log, created=full)) == [None]
@@ -350,6 +304,20 @@ async def test_an_id_that_was_made_here_is_not_looked_up(store: Store) -> None:
     assert await store.event("a") == event("a", "other", 1), "the newest one"
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in two"])
+async def test_an_event_id_counts_in_its_environment(store: Store, together: bool) -> None:
+    here, there = event("a"), event("a", "other", environment="staging")
+    operations = [Ingest([Arrival(here)]), Ingest([Arrival(there)]), Ingest([Arrival(there)])]
+    if together:
+        results = await commit(store, *operations)
+    else:
+        results = [result for operation in operations for result in await commit(store, operation)]
+    assert results == [None, None, Written((0,))]
+    assert await store.event("a") == here
+    assert await store.event("a", "staging") == there
+    assert await store.event("a", "development") is None
+
+
 # -- the inbox
 
 
@@ -395,58 +363,7 @@ async def test_an_item_number_is_never_given_twice(store: Store) -> None:
     assert after.item > before.item
 
 
-# -- lists
-
-
-@pytest.fixture
-async def listed(store: Store) -> Store:
-    runs = [
-        row(1, status="SUCCEEDED", phase=None, created_us=10),
-        row(2, status="RUNNING", phase="sleeping", workflow="other", created_us=20, due_us=500),
-        row(3, status="RUNNING", phase="waiting", trigger="EVENT", event="a/b", created_us=30),
-        row(4, status="PENDING", environment="staging", created_us=40, due_us=300),
-        row(5, status="RUNNING", phase="retrying", origin="run-1", created_us=50, due_us=300),
-        row(6, status="FAILED", phase=None, created_us=60, due_us=100),
-    ]
-    for one in runs:
-        assert store.new_run() == one.run
-    await commit(store, *(group(one.run, 1, created=one) for one in runs))
-    return store
-
-
-@pytest.mark.parametrize(
-    ("query", "runs"),
-    [
-        (RunQuery(), [6, 5, 4, 3, 2, 1]),
-        (RunQuery(limit=2), [6, 5]),
-        (RunQuery(limit=2, before=5), [4, 3]),
-        (RunQuery(before=1), []),
-        (RunQuery(status=("RUNNING",)), [5, 3, 2]),
-        (RunQuery(status=("PENDING", "FAILED")), [6, 4]),
-        (RunQuery(phase=("sleeping", "waiting")), [3, 2]),
-        (RunQuery(workflow=("other",)), [2]),
-        (RunQuery(trigger=("EVENT",)), [3]),
-        (RunQuery(environment=("staging",)), [4]),
-        (RunQuery(event=("a/b",)), [3]),
-        (RunQuery(origin="run-1"), [5]),
-        (RunQuery(created_from_us=20, created_until_us=40), [3, 2]),
-        (RunQuery(status=("RUNNING",), workflow=("fulfil",), limit=1), [5]),
-        (RunQuery(status=("x' OR 1 = 1 --",)), []),
-    ],
-)
-async def test_runs_are_listed_newest_first(listed: Store, query: RunQuery, runs: list[int]) -> None:
-    assert [one.run for one in await listed.runs(query)] == runs
-
-
-async def test_open_runs_come_by_number(listed: Store) -> None:
-    assert await listed.open_runs(0, 2) == [OpenRun(2, "sleeping", 500), OpenRun(3, "waiting", None)]
-    assert [one.run for one in await listed.open_runs(3, 10)] == [4, 5]
-
-
-async def test_due_runs_come_soonest_first(listed: Store) -> None:
-    assert await listed.due_runs(501, (0, 0), 10) == [(300, 4), (300, 5), (500, 2)]
-    assert await listed.due_runs(501, (300, 4), 1) == [(300, 5)], "pages go on within one instant"
-    assert await listed.due_runs(500, (0, 0), 10) == [(300, 4), (300, 5)], "before, not at"
+# -- triggers
 
 
 async def test_triggers_are_replaced_by_workflow_and_version(store: Store) -> None:
@@ -511,18 +428,6 @@ async def test_a_store_can_be_reopened_when_nothing_is_wrong(store: Store) -> No
 
 
 # -- waits, and what a group does to other runs
-
-
-def wait(key: str = "0/event#0", topic: str = "t", since_us: int | None = None) -> WaitRow:
-    return WaitRow(key, "parcel/shipped", ("data.order",), topic, since_us, b'{"look":"back"}')
-
-
-def arrival(event_id: str, *topics: str, received_us: int = 0) -> Ingest:
-    return Ingest([Arrival(event(event_id, received_us=received_us), topics=topics, item=b'{"n":1}')])
-
-
-async def items(store: Store, run: int) -> list[bytes]:
-    return [item.body for item in await store.inbox([run])]
 
 
 async def test_an_event_is_put_into_the_inbox_of_each_run_that_waits_for_it(store: Store) -> None:
@@ -599,6 +504,28 @@ async def test_events_are_found_by_name_and_time_a_page_at_a_time(store: Store) 
         seen.append(row.id)
     assert seen == ["e2", "e3", "e1"], "the oldest first, each once"
     assert [row.id for _, row in await store.events_since("parcel/shipped", (200, 0), 2)] == ["e2", "e3"]
+
+
+async def test_a_wait_is_woken_by_events_of_its_environment_only(store: Store) -> None:
+    here, there, again = store.new_run(), store.new_run(), store.new_run()
+    await commit(store, created(here), created(there), created(again))
+    waits = [group(here, 2, waits=[wait()]), group(there, 2, waits=[wait(environment="staging")])]
+    assert (await commit(store, *waits, arrival("e", "t", environment="staging")))[-1] == Written(woken=(there,))
+    assert await commit(store, arrival("f", "t", environment="staging")) == [Written(woken=(there,))]
+    assert await items(store, here) == []
+    look = group(again, 2, waits=[wait(since_us=0)])
+    assert await commit(store, look) == [None], "nothing has arrived here"
+    batch = arrival("g", environment="staging"), group(again, 3, waits=[wait("b", since_us=0)])
+    assert await commit(store, *batch) == [None, None], "nor in the same batch"
+    elsewhere = group(again, 4, waits=[wait("c", since_us=0, environment="staging")])
+    assert await commit(store, elsewhere) == [Written(woken=(again,))]
+
+
+async def test_looking_back_sees_its_environment_only(store: Store) -> None:
+    await commit(store, arrival("here"), arrival("there", environment="staging"))
+    assert [row.id for _, row in await store.events_since("parcel/shipped", (0, 0), 9)] == ["here"]
+    found = await store.events_since("parcel/shipped", (0, 0), 9, "staging")
+    assert [(row.id, row.environment) for _, row in found] == [("there", "staging")]
 
 
 async def test_which_values_waits_look_at_is_known(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from durably import Client, ClientRun, SyncClient
 from durably.engine.declare.definitions import Step, step, workflow
 from durably.engine.declare.events import Event
 
@@ -50,6 +51,17 @@ def not_async() -> int:
 workflow(not_async)  # mistake
 step(on_lost="ignore")  # mistake
 workflow(retry=3)  # mistake
+
+
+async def start(client: Client, sync: SyncClient) -> None:
+    await client.start(fulfil, 1)  # mistake
+    await client.start(fulfil)  # mistake
+    run: ClientRun[int] = await client.start(fulfil, "o-1")  # mistake
+    await run.signal(1)  # mistake
+    client.list_runs(stauts="FAILED")  # mistake
+    sync.start(fulfil, 1)  # mistake
+    sync.send("order/placed")  # mistake
+    sync.start(fulfil, "o-1").cancel(1)  # mistake
 
 
 @dataclass

@@ -166,10 +166,8 @@ class TestNotBuilt:
     @pytest.mark.parametrize(
         ("decorator", "option", "value"),
         [
-            (step, "cron", "0 2 * * *"),
             (step, "concurrency", 1),
             (step, "on_failure", step(add)),
-            (workflow, "cron", Cron("0 2 * * *")),
             (workflow, "on_failure", step(add)),
             *((workflow, option, 1) for option in ("concurrency", "throttle", "rate_limit", "debounce", "batch")),
             *((workflow, option, 1) for option in ("priority", "singleton", "idempotency", "cancel_on")),

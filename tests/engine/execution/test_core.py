@@ -203,9 +203,11 @@ class UnreadableStore(MemoryStore):
         self._read("due_runs")
         return await super().due_runs(before_us, after, limit)
 
-    async def events_since(self, name: str, after: tuple[int, int], limit: int) -> list[tuple[int, EventRow]]:
+    async def events_since(
+        self, name: str, after: tuple[int, int], limit: int, environment: str = "production"
+    ) -> list[tuple[int, EventRow]]:
         self._read("events_since")
-        return await super().events_since(name, after, limit)
+        return await super().events_since(name, after, limit, environment)
 
 
 @workflow

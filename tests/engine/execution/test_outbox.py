@@ -223,9 +223,10 @@ async def test_all_of_it_goes_with_the_record_that_says_so() -> None:
 
 def test_a_wait_is_registered_as_events_are_looked_up() -> None:
     wait = EventAwaited(wait="0/event#0", event="made", match=Raw(b'{"data.n":1}'), since=from_us(5))
-    row = wait_row(wait)
+    row = wait_row(wait, "staging")
     assert (row.key, row.event, row.paths, row.since_us) == ("0/event#0", "made", ("data.n",), 5)
-    assert row.topic != wait_row(EventAwaited(wait="0/event#0", event="made")).topic
+    assert row.environment == "staging"
+    assert row.topic != wait_row(EventAwaited(wait="0/event#0", event="made"), "staging").topic
 
 
 ERROR = ErrorInfo("ValueError", ("ValueError",), "no")

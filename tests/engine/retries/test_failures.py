@@ -174,6 +174,14 @@ class TestCallsOfHttpClients:
         assert (failure.kind, failure.status, failure.retry_after) == ("status", 429, 90.0)
 
     @clients
+    def test_a_status_is_recorded(self, call: Call, refusing: str, closed: str) -> None:
+        for url, status in ((f"{refusing}/429/90", 429), (closed, None)):
+            with pytest.raises(Exception) as caught:  # noqa: PT011 - as above
+                call(url, 20)
+            assert describe(caught.value).status == status
+            assert StepError("ask", describe(caught.value)).status == status
+
+    @clients
     def test_a_status_without_retry_after(self, call: Call, refusing: str) -> None:
         failure = failure_of(call, f"{refusing}/503")
         assert (failure.kind, failure.status, failure.retry_after) == ("status", 503, None)
@@ -438,7 +446,19 @@ class TestDescribe:
         assert first == "Traceback (most recent call last):"
         assert line.strip().startswith(("raise exc", "^"))
         assert last == "KeyError: 'a'"
-        assert (info.cause, info.group) == (None, ())
+        assert (info.cause, info.group, info.status) == (None, (), None)
+
+    def test_one_whose_attributes_raise(self) -> None:
+        class Broken(requests.HTTPError):
+            @property
+            def response(self) -> Any:
+                raise ValueError("no answer yet")
+
+            @response.setter
+            def response(self, value: Any) -> None: ...
+
+        assert describe(Broken("x")).status is None
+        assert classify(Broken("x"), NOW_US).kind == "error"
 
     def test_one_that_was_never_raised_has_no_traceback(self) -> None:
         assert describe(KeyError("a")).traceback == ""

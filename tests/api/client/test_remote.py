@@ -1,4 +1,4 @@
-"""The command line's client, against the real API."""
+"""The HTTP API as methods, against the real API."""
 
 import asyncio
 import socket
@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from durably import DurablyError, NotBuilt
-from durably.api.remote import DEFAULT_URL, NoAnswer, NoServer, Refused, Remote, RunFilter
+from durably import DurablyError, InvalidInput, NotBuilt, RunNotFound
+from durably.api.client.errors import NoAnswer, NoServer
+from durably.api.client.remote import DEFAULT_URL, Remote
 from durably.api.server import DEFAULT_HOST, DEFAULT_PORT
+from durably.store import RunQuery
 
 pytestmark = pytest.mark.anyio
 
@@ -19,51 +21,52 @@ async def test_it_is_where_servers_are_by_default() -> None:
 
 async def test_a_run_from_start_to_history(api: Any) -> None:
     async with Remote(api.server.url + "/") as remote:
-        info = await remote.start("greet", {"name": "Ada"}, "r/1 ü", test=False, wait=True)
+        info = await remote.start("greet", {"name": "Ada"}, "r/1 ü")
+        info = await remote.run(info.id, wait=True)
         assert (info.id, info.status, info.output) == ("r/1 ü", "SUCCEEDED", "good day Ada")
         assert await remote.run("r/1 ü") == info
-        assert await remote.start("greet", {"name": "Ada"}, "r/1 ü", test=False, wait=False) == info
+        assert await remote.start("greet", {"name": "Ada"}, "r/1 ü") == info
         assert [record.type for record in await remote.history("r/1 ü")][-1] == "run.succeeded"
-        again = await remote.rerun("r/1 ü", {"version": "original", "input": {"name": "Bob"}})
+        again = await remote.rerun("r/1 ü", version="original", input={"name": "Bob"})
         assert (again.trigger, again.origin, again.input["name"]) == ("RERUN", "r/1 ü", "Bob")
 
 
 async def test_events_and_cancel(api: Any) -> None:
     async with Remote(api.server.url) as remote:
-        assert await remote.send({"name": "app/user.created", "data": {"n": 1}, "id": "e1"}) == "e1"
-        await remote.start("nap", {}, "sleeper", test=False, wait=False)
+        assert await remote.send([{"name": "app/user.created", "data": {"n": 1}, "id": "e1"}]) == ["e1"]
+        await remote.start("nap", {}, "sleeper")
         assert (await remote.cancel("sleeper")).id == "sleeper"
 
 
 async def test_lists_go_on_over_pages(api: Any) -> None:
     async with Remote(api.server.url) as remote:
         for number in range(103):
-            await remote.send({"name": "app/clicked", "id": f"e{number}"})
-        await remote.start("greet", {"name": "Ada"}, "other", test=False, wait=False)
-        found = await remote.runs(RunFilter(workflow=["record_click"]), 1_000)
+            await remote.send([{"name": "app/clicked", "id": f"e{number}"}])
+        await remote.start("greet", {"name": "Ada"}, "other")
+        found = await remote.runs(RunQuery(workflow=("record_click",), limit=1_000))
         assert len({info.id for info in found}) == len(found) == 103
         assert [info.created_at for info in found] == sorted((info.created_at for info in found), reverse=True)
-        assert len(await remote.runs(RunFilter(), 101)) == 101
-        assert await remote.runs(RunFilter(status=["FAILED", "CANCELED"]), 10) == []
+        assert len(await remote.runs(RunQuery(limit=101))) == 101
+        assert await remote.runs(RunQuery(status=("FAILED", "CANCELED"), limit=10)) == []
         late = max(info.created_at for info in found)
         since_us = int(late.timestamp() * 1_000_000) + 3_600_000_000
-        assert await remote.runs(RunFilter(since_us=since_us), 10) == []
+        assert await remote.runs(RunQuery(created_from_us=since_us)) == []
 
 
 async def test_refusals_say_what_the_server_said(api: Any) -> None:
     async with Remote(api.server.url) as remote:
-        with pytest.raises(Refused, match="there is no run 'nobody'") as missing:
+        with pytest.raises(RunNotFound, match="there is no run 'nobody'") as missing:
             await remote.run("nobody")
-        assert missing.value.status == 404
-        with pytest.raises(Refused, match="misses its parameter 'name'"):
-            await remote.start("greet", {}, "r", test=False, wait=False)
-        with pytest.raises(Refused, match="name"):
-            await remote.send({"name": ""})
-        await remote.start("nap", {}, "r2", test=False, wait=False)
-        with pytest.raises(Refused, match="has no step 'x'"):
-            await remote.rerun("r2", {"from_step": "x"})
-        with pytest.raises(Refused, match="has not failed: say with at= where"):
-            await remote.fork("r2", {})
+        assert missing.value.run_id == "nobody"
+        with pytest.raises(InvalidInput, match="misses its parameter 'name'"):
+            await remote.start("greet", {}, "r")
+        with pytest.raises(InvalidInput, match="name"):
+            await remote.send([{"name": "", "id": "e1"}])
+        await remote.start("nap", {}, "r2")
+        with pytest.raises(InvalidInput, match="has no step 'x'"):
+            await remote.rerun("r2", from_step="x")
+        with pytest.raises(InvalidInput, match="has not failed: say with at= where"):
+            await remote.fork("r2")
 
 
 NOT_BUILT = b'{"errors":[{"detail":"a new thing is part of the contract and not built yet"}]}'

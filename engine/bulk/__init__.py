@@ -1,0 +1,1 @@
+"""One thing done to many runs: cancel them, or run them again."""

@@ -1,0 +1,1 @@
+"""HTTP out: the guarded client, and the request as a durable step."""

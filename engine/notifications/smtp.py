@@ -1,0 +1,141 @@
+"""The server that takes e-mail: what its URL says, and handing it a mail."""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from email.message import EmailMessage
+from importlib import import_module
+from importlib.util import find_spec
+from ipaddress import ip_address
+from typing import Any, Literal, NamedTuple
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from durably.engine.notifications.destination import NotDelivered, Rejected
+
+__all__ = ["SmtpServer", "submit"]
+
+PORTS = {"smtp": 587, "smtps": 465}
+TIMEOUT_S = 30
+"""For the whole conversation."""
+PERMANENT = 500
+FORM = "smtp://user:password@host:587 or smtps://user:password@host:465"
+
+
+class SmtpServer(NamedTuple):
+    """Where mail is handed in, and how.
+
+    `tls` is `implicit` from the first byte, `starttls` before anything else is said, with nothing sent when that cannot
+    be had, or `none`. Certificates are always verified.
+    """
+
+    host: str
+    port: int
+    user: str | None
+    password: str | None
+    tls: Literal["implicit", "starttls", "none"]
+
+    def __repr__(self) -> str:
+        return f"SmtpServer({self})"
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @classmethod
+    def from_url(cls, url: str) -> "SmtpServer":
+        """What a URL such as `smtp://user:password@host:587` says.
+
+        `smtps` is TLS from the first byte (port 465). `smtp` (port 587) is STARTTLS, except on a loopback address;
+        `?starttls=required` and `?starttls=off` say otherwise. A password never travels without TLS but on loopback.
+
+        Raises:
+            ValueError: it is no such URL. The error never repeats it, since a password may be in it.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ValueError(f"the SMTP URL cannot be read; it looks like {FORM}") from None
+        if parts.scheme not in PORTS or not parts.hostname or parts.path not in ("", "/") or parts.fragment:
+            raise ValueError(f"the SMTP URL must look like {FORM}")
+        if (parts.username is None) != (parts.password is None):
+            raise ValueError("the SMTP URL has a user or a password, and must have both or none")
+        server = cls(
+            parts.hostname,
+            port or PORTS[parts.scheme],
+            parts.username and unquote(parts.username),
+            parts.password and unquote(parts.password),
+            _tls(parts),
+        )
+        if server.password and server.tls == "none" and not _is_loopback(server.host):
+            raise ValueError(f"the password for {server} would be sent in clear: leave out ?starttls=off")
+        return server
+
+
+def _tls(parts: SplitResult) -> Literal["implicit", "starttls", "none"]:
+    options = parse_qs(parts.query, keep_blank_values=True)
+    asked = options.pop("starttls", [""])[-1]
+    if options or asked not in ("", "required", "off") or (asked and parts.scheme == "smtps"):
+        raise ValueError("an SMTP URL has no option but ?starttls=required or ?starttls=off, and smtps:// has none")
+    if parts.scheme == "smtps":
+        return "implicit"
+    if asked == "off" or (not asked and _is_loopback(parts.hostname or "")):
+        return "none"
+    return "starttls"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_installed() -> None:
+    """Raise `ModuleNotFoundError` when the library that speaks SMTP is missing."""
+    if find_spec("aiosmtplib") is None:
+        raise ModuleNotFoundError(
+            "Email(…) needs the package aiosmtplib, which is not installed: pip install 'durably[email]'",
+            name="aiosmtplib",
+        )
+
+
+async def submit(server: SmtpServer, mail: EmailMessage, sender: str, recipients: Sequence[str]) -> dict[str, str]:
+    """Hand in a mail. Returns the recipients that the server refused, and why, when it took others.
+
+    Raises `NotDelivered`; `Rejected` when the server refused all of them, or the mail itself, for good.
+    """
+    smtp: Any = import_module("aiosmtplib")
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            refused, _ = await smtp.send(
+                mail,
+                sender=sender,
+                recipients=recipients,
+                hostname=server.host,
+                port=server.port,
+                username=server.user,
+                password=server.password,
+                use_tls=server.tls == "implicit",
+                start_tls=server.tls == "starttls",
+                local_hostname=sender.rpartition("@")[2].encode("idna").decode(),
+                timeout=TIMEOUT_S,
+            )
+    except TimeoutError:
+        raise NotDelivered(f"{server} took longer than {TIMEOUT_S} s") from None
+    except smtp.SMTPRecipientsRefused as error:
+        answers = [_answer(each) for each in error.recipients]
+        final = all(each.code >= PERMANENT for each in error.recipients)
+        raise (Rejected if final else NotDelivered)(f"{server} refused every recipient: {'; '.join(answers)}") from None
+    except smtp.SMTPDataError as error:
+        kind = Rejected if error.code >= PERMANENT else NotDelivered
+        raise kind(f"{server} refused the mail: {_answer(error)}") from None
+    except (smtp.SMTPException, OSError, ssl.SSLError) as error:
+        raise NotDelivered(f"{server}: {_answer(error)}") from None
+    return {recipient: f"{answer.code} {answer.message}" for recipient, answer in refused.items()}
+
+
+def _answer(error: Any) -> str:
+    code = getattr(error, "code", None)
+    text = str(getattr(error, "message", None) or error)
+    recipient = getattr(error, "recipient", None)
+    return " ".join(str(part) for part in (recipient and f"{recipient}:", code, text) if part)
