@@ -25,8 +25,10 @@ check: venv  ## formatting, lint, types under mypy strict and pyright strict, la
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-docs: venv  ## write docs/asyncio.md anew, from what tests/primitives checks
+docs: venv  ## write docs/asyncio.md, docs/seeds.md and docs/schedules.md anew, from what tests check
 	$(BIN)/python -m tests.primitives.page
+	$(BIN)/python -m tests.engine.schedules.dst_days
+	$(BIN)/python -m tests.seeds.page
 
 bench: venv  ## measure how fast it is: a few minutes, tables and JSON (ARGS=… names one benchmark)
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -35,7 +35,7 @@ COMMANDS: dict[str, _Entry] = {
     "verify": _Entry("unbuilt", "Check a store's invariants. (not built yet)"),
     "keys": _Entry("keys", "Make, list and revoke API keys."),
     "environments": _Entry("environments", "Make, list and delete environments."),
-    "usage": _Entry("unbuilt", "What was used. (not built yet)"),
+    "usage": _Entry("usage", "Show the runs and tasks that were used, by day."),
 }
 
 

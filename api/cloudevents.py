@@ -3,7 +3,7 @@
 | CloudEvents | event |
 |---|---|
 | `type` | `name` |
-| `source`, `id` | `id`: both, with a space between; an id is unique within its source only. Over 255 characters, a digest |
+| `source`, `id` | `id`: both, with a space between; an id is unique within its source only. Too long, a digest |
 | `time` | `ts` |
 | `dataschema` | `v` |
 | `data` | `data`: an object as it is, nothing as `{}`, text and other values under `value`, bytes under `base64` |

@@ -15,7 +15,7 @@ from durably.api.availability import refuse_work
 from durably.api.errors import Problem
 from durably.api.jsonapi import Resource, collection, document
 from durably.api.operations import Kind, Many, One, Operation, Parameter
-from durably.api.queries import TEXTS, ListQuery, by_cursor, cursor, filter_by, filter_by_time, sort_by
+from durably.api.queries import ListQuery, by_cursor, filter_by, filter_by_time, next_cursor, sort_by
 from durably.engine.jobs.chain import WORKFLOW, FailureReason, uuid_of
 from durably.engine.jobs.report import RequestSnapshot, RunResult, report_of
 from durably.engine.log.records import RunCreated, decode_record, from_us
@@ -134,9 +134,7 @@ class JobRuns:
             limit=size + 1,  # one more tells whether there is another page
         )
         found = await self._engine.core.store.runs(wanted)
-        following = None
-        if len(found) > size:
-            following = cursor(order, _value(found[size - 1], wanted.order), found[size - 1].run)
+        following = next_cursor(order, wanted, found)
         return collection(request, await _resources(self._engine, found[:size]), size=size, after=following)
 
     async def read(self, request: web.Request) -> web.Response:
@@ -223,11 +221,3 @@ def _time(at_us: int | None) -> datetime | None:
 
 def _duration_ms(from_us: int | None, until_us: int | None) -> int | None:
     return None if from_us is None or until_us is None else (until_us - from_us) // MILLISECOND_US
-
-
-def _value(row: RunRow, order: RunOrder) -> int | str | None:
-    """What the run has in this order."""
-    if order == "duration":
-        return None if row.finished_us is None else row.finished_us - row.created_us
-    value: int | str | None = getattr(row, order if order in TEXTS else f"{order}_us")
-    return value

@@ -1,6 +1,6 @@
 """`/api/v1/jobs`: HTTP requests on a schedule or on demand (the third seed's product)."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
@@ -192,9 +192,10 @@ class JobsApi:
         """As whoever asks may see it: a key that belongs to an environment sees that one only."""
         fields, own = job.fields, principal_of(request).environment
         environments = {name: self._environment(job, name) for name in fields.environments if own in (None, name)}
-        writable = {name: getattr(fields, name) for name in _Attributes.__struct_fields__}
+        writable: dict[str, Any] = {name: getattr(fields, name) for name in _Attributes.__struct_fields__}
+        writable["environments"] = environments
         attributes = JobAttributes(
-            **{**writable, "environments": environments},
+            **writable,
             kind=job.kind,
             created_at=from_us(job.row.created_us),
             updated_at=from_us(job.row.updated_us),
@@ -213,7 +214,7 @@ class JobsApi:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing() -> Generator[None]:
     """What jobs refuse, as HTTP says it."""
     try:
         yield

@@ -17,6 +17,7 @@ from durably.api.errors import Problem
 from durably.api.jsonapi import Page
 from durably.api.operations import Parameter
 from durably.engine.log.records import to_us
+from durably.store import RunOrder, RunQuery, RunRow
 
 __all__ = [
     "BY_NUMBER",
@@ -29,6 +30,7 @@ __all__ = [
     "filter_by",
     "filter_by_time",
     "in_order",
+    "next_cursor",
     "sort_by",
 ]
 
@@ -235,8 +237,24 @@ def _values(order: Order) -> type[int | str]:
 
 
 def cursor(order: Order, value: str | int | None, run: int) -> str:
-    """What `page[after]` says for the page that begins behind this run."""
+    """What `page[after]` says for the page that begins behind this run, which has this value in that order."""
     return b64encode(msgspec.json.encode(_Cursor(order, value, run)), b"-_").decode().rstrip("=")
+
+
+def next_cursor(order: Order, query: RunQuery, rows: Sequence[RunRow]) -> str | None:
+    """What it says for the page behind this one, whose `query` asked for one run more to see whether there is one."""
+    if len(rows) < query.limit:
+        return None
+    last = rows[-2]
+    return cursor(order, _value(last, query.order), last.run)
+
+
+def _value(row: RunRow, order: RunOrder) -> int | str | None:
+    """What the run has in this order."""
+    if order == "duration":
+        return None if row.finished_us is None else row.finished_us - row.created_us
+    value: int | str | None = getattr(row, order if order in TEXTS else f"{order}_us")
+    return value
 
 
 def _split(texts: Iterable[str]) -> Iterable[str]:

@@ -9,6 +9,7 @@ import anyio.to_thread
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, Raw
+from msgspec.structs import replace
 
 from durably import Engine, ErrorInfo, Run, RunInfo
 from durably.api.access import find_run, visible
@@ -18,10 +19,9 @@ from durably.api.errors import Problem
 from durably.api.jsonapi import Resource, collection, document
 from durably.api.limits import MAX_EVENT
 from durably.api.operations import Kind, Many, Media, One, Operation, Parameter
-from durably.api.queries import ListQuery, by_cursor, cursor, filter_by, filter_by_time, sort_by
+from durably.api.queries import ListQuery, by_cursor, filter_by, filter_by_time, next_cursor, sort_by
 from durably.api.responses import JSON, respond
 from durably.api.waits import WAIT, Waits, wait_s
-from durably.engine.log.records import to_us
 from durably.store import RunOrder, RunQuery
 
 __all__ = ["PATH", "RUN", "Runs", "run_document"]
@@ -112,38 +112,17 @@ class Runs:
     async def list(self, request: web.Request) -> web.Response:
         """Runs that fit all filters, in one order."""
         query = ListQuery(request)
-        created, started = query.interval("created_at"), query.interval("started_at")
-        finished, scheduled = query.interval("finished_at"), query.interval("scheduled_for")
-        origin = query.single("filter[origin]")
-        order = query.sort_one(ORDERS, default="-created_at")
-        size = query.page_size(MAX_PAGE)
-        wanted = RunQuery(
-            status=query.filter("status", STATUSES),
-            phase=query.filter("phase", PHASES),
-            workflow=query.filter("workflow"),
-            trigger=query.filter("trigger", TRIGGERS),
+        order, size = query.sort_one(ORDERS, default="-created_at"), query.page_size(MAX_PAGE)
+        wanted = replace(
+            _fitting(query),
             environment=visible(request, query.filter("environment")),
-            event=query.filter("event"),
-            created_from_us=created.from_us,
-            created_until_us=created.until_us,
-            started_from_us=started.from_us,
-            started_until_us=started.until_us,
-            finished_from_us=finished.from_us,
-            finished_until_us=finished.until_us,
-            scheduled_from_us=scheduled.from_us,
-            scheduled_until_us=scheduled.until_us,
-            origin=UNSET if origin is None else origin,
             order=ORDERS[order.name],
             descending=order.descending,
             before=query.page_after(order),
             limit=size + 1,  # one more tells whether there is another page
         )
         found = await self._engine.page(wanted)
-        following = None
-        if len(found) > size:
-            number, last = found[size - 1]
-            at = getattr(last, order.name)
-            following = cursor(order, None if at is None else to_us(at), number)
+        following = next_cursor(order, wanted, [row for row, _ in found])
         return collection(request, [_resource(info) for _, info in found[:size]], size=size, after=following)
 
     async def read(self, request: web.Request) -> web.Response:
@@ -211,6 +190,29 @@ class Runs:
 
     async def _find(self, request: web.Request) -> Run[Any]:
         return await find_run(request, self._engine, request.match_info["id"])
+
+
+def _fitting(query: ListQuery) -> RunQuery:
+    """The filters of a list that say which runs are meant."""
+    created, started = query.interval("created_at"), query.interval("started_at")
+    finished, scheduled = query.interval("finished_at"), query.interval("scheduled_for")
+    origin = query.single("filter[origin]")
+    return RunQuery(
+        status=query.filter("status", STATUSES),
+        phase=query.filter("phase", PHASES),
+        workflow=query.filter("workflow"),
+        trigger=query.filter("trigger", TRIGGERS),
+        event=query.filter("event"),
+        origin=UNSET if origin is None else origin,
+        created_from_us=created.from_us,
+        created_until_us=created.until_us,
+        started_from_us=started.from_us,
+        started_until_us=started.until_us,
+        finished_from_us=finished.from_us,
+        finished_until_us=finished.until_us,
+        scheduled_from_us=scheduled.from_us,
+        scheduled_until_us=scheduled.until_us,
+    )
 
 
 def run_document(info: RunInfo, status: int = 200) -> web.Response:

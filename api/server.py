@@ -80,7 +80,9 @@ async def serve(
             f"cannot listen on {host} port {port}: {error.strerror or error}. Stop what listens there, or "
             "take another port."
         ) from error
-    return HttpServer(runner, listener, gate, host)
+    serving = HttpServer(runner, listener, gate, host)
+    engine.reached_at(serving.url)
+    return serving
 
 
 async def _check_host(engine: Engine, host: str) -> None:

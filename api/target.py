@@ -182,7 +182,7 @@ def _own_frames(frames: TracebackType | None) -> TracebackType | None:
 
 
 def _definitions(module: ModuleType) -> Sequence[Definition]:
-    """Workflows, and steps with a trigger or a schedule, in the order of the module; of `.options()` of the same, one."""
+    """Workflows, and steps with a trigger or schedule, in the order of the module; of `.options()` of the same, one."""
     found: dict[tuple[Callable[..., Any], str, int], Definition] = {}
     for value in vars(module).values():
         if not isinstance(value, Workflow | Step):

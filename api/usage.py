@@ -17,7 +17,7 @@ from durably.engine.execution.usage import DAY_US
 from durably.engine.log.records import from_us, to_us
 from durably.store import UsageRow
 
-__all__ = ["TASK_USAGE", "TASK_USAGE_PATH", "TaskUsage", "Usage"]
+__all__ = ["LAST_DAY", "TASK_USAGE_PATH", "TaskUsage", "Usage", "task_usage"]
 
 PATH = "/api/v1/usage"
 TASK_USAGE_PATH = "/api/v1/task-usage"
@@ -34,6 +34,8 @@ class UsageAttributes(Struct):
     period: str
     runs_used: int
     """Runs that have begun. One that was canceled before is not counted."""
+    tasks_used: int
+    """One for each run and all its retries."""
     runs_included: int
     active_jobs: int
     active_jobs_limit: int
@@ -84,9 +86,11 @@ class Usage:
         if period not in (None, CURRENT):
             raise Problem(400, "invalid_parameter", f"{PERIOD.name} can only be {CURRENT}", parameter=PERIOD.name)
         quota, jobs = self._engine.core.quota, self._engine.core.jobs
+        used = await quota.used()
         attributes = UsageAttributes(
             period=quota.period.name,
-            runs_used=await quota.used(),
+            runs_used=used.runs,
+            tasks_used=used.tasks,
             runs_included=UNLIMITED if quota.included is None else quota.included,
             active_jobs=sum(job.kind != "one_off" for job in jobs.all()),
             active_jobs_limit=UNLIMITED,
@@ -110,9 +114,13 @@ class Usage:
 
 
 def _resource(row: UsageRow) -> Resource:
-    day = from_us(row.day * DAY_US).date()
-    attributes = TaskUsage(day, row.environment, row.workflow, row.runs, row.tasks)
-    return TASK_USAGE.resource(f"{day}/{row.environment}/{row.workflow}", attributes)
+    used = task_usage(row)
+    return TASK_USAGE.resource(f"{used.day}/{used.environment}/{used.workflow}", used)
+
+
+def task_usage(row: UsageRow) -> TaskUsage:
+    """A row of the store as it is shown."""
+    return TaskUsage(from_us(row.day * DAY_US).date(), row.environment, row.workflow, row.runs, row.tasks)
 
 
 _INTERVAL = re.compile(r"([\[(])\s*(\*|\d{4}-\d\d-\d\d)\s*,\s*(\*|\d{4}-\d\d-\d\d)\s*([\])])")

@@ -2,10 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from datetime import datetime
 from math import ceil
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeGuard, TypeVar, cast, overload
+from typing import Any, ParamSpec, Self, TypeGuard, TypeVar, Unpack, cast, overload
 
 from msgspec import Raw
 
@@ -24,8 +23,9 @@ from durably.engine.execution.watchdog import Watchdog
 from durably.engine.handle import Run
 from durably.engine.http.addresses import check_networks
 from durably.engine.jobs.workflow import run_job
+from durably.engine.listing import RunFilters, to_query
 from durably.engine.log.info import RunInfo, describe_run
-from durably.engine.log.records import NOTHING, RunCreated, from_us, to_us
+from durably.engine.log.records import NOTHING, RunCreated, from_us
 from durably.engine.notifications.destination import Destination, check_destinations
 from durably.engine.retries.retry import RetryPolicy
 from durably.engine.serving import HttpServer, serve
@@ -201,6 +201,12 @@ class Engine:
             )
         return found
 
+    def reached_at(self, url: str) -> None:
+        """Say where the API is reached, for links to runs, unless that is known."""
+        self.settings = self.settings._replace(url=self.settings.url or url)
+        if self._core is not None:
+            self._core.url = self.settings.url
+
     async def serve_http(self, host: str = "127.0.0.1", port: int = 8484) -> HttpServer:
         """Serve the HTTP API beside this engine, in its process; it listens when this returns. Port 0 takes any.
 
@@ -327,42 +333,19 @@ class Engine:
         definition = workflow or (registered.definition if registered is not None else None)
         return Run(self, row.run, row.id, decoder_for(Any) if definition is None else definition.decode_result)
 
-    async def list_runs(
-        self,
-        *,
-        status: str | Sequence[str] = (),
-        phase: str | Sequence[str] = (),
-        workflow: str | Sequence[str] = (),
-        trigger: str | Sequence[str] = (),
-        environment: str | Sequence[str] = (),
-        event: str | Sequence[str] = (),
-        created_from: datetime | None = None,
-        created_until: datetime | None = None,
-        limit: int = 50,
-    ) -> list[RunInfo]:
-        """Runs that fit all the filters, newest first; each filter takes a value or several."""
-        query = RunQuery(
-            status=_several(status),
-            phase=_several(phase),
-            workflow=_several(workflow),
-            trigger=_several(trigger),
-            environment=_several(environment),
-            event=_several(event),
-            created_from_us=None if created_from is None else to_us(created_from),
-            created_until_us=None if created_until is None else to_us(created_until),
-            limit=limit,
-        )
-        return [info for _, info in await self.page(query)]
+    async def list_runs(self, **filters: Unpack[RunFilters]) -> list[RunInfo]:
+        """Runs that fit all the filters, newest first."""
+        return [info for _, info in await self.page(to_query(filters))]
 
-    async def page(self, query: RunQuery) -> list[tuple[int, RunInfo]]:
-        """One page of runs, each with the number that a cursor goes on from."""
+    async def page(self, query: RunQuery) -> list[tuple[RunRow, RunInfo]]:
+        """One page of runs, each with its row, by which a cursor finds the next page."""
         store = self.core.store
         rows = await store.runs(query)
         ended = [row.run for row in rows if row.phase is None]
         first, last = await store.first_records(ended), await store.last_records(ended)
         logs = await store.records([row.run for row in rows if row.phase is not None])
         logs.update((run, [first[run], last[run]]) for run in ended)
-        return [(row.run, describe_run(row, logs[row.run])) for row in rows]
+        return [(row, describe_run(row, logs[row.run])) for row in rows]
 
     async def send(self, *events: Event[Any]) -> list[str]:
         """Send events; their ids, once they and the runs they start are durable. All of them or none.
@@ -384,10 +367,6 @@ def _as_if_triggered(registered: Registered, args: Sequence[Any], kwargs: Mappin
 
 def _is_event(value: object) -> TypeGuard[Event[Any]]:
     return isinstance(value, Event)
-
-
-def _several(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _at_least(least: int, **setting: int) -> int:

@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 
 from durably import Engine
 from examples.agent import assist
-from examples.billing import billing
+from examples.billing import billing as bill_everybody  # `billing` is the module
 from examples.chat import talk
 from examples.clicks import record_click
 from examples.documents import index
@@ -43,7 +43,7 @@ async def lifespan() -> AsyncGenerator[Mapping[type, object]]:
 engine = Engine(
     workflows=[
         *(onboard, fulfil, record_click),
-        *(assist, billing, book_trip, first_quote, index, nurture, release, subscribe, talk),
+        *(assist, bill_everybody, book_trip, first_quote, index, nurture, release, subscribe, talk),
     ],
     lifespan=lifespan,
 )

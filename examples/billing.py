@@ -1,10 +1,11 @@
-"""Invoices for all customers, at two every night: ordinary asyncio, and yet each customer is billed once.
+"""Invoices for all customers, at two every night: ordinary asyncio, twenty at a time, and yet durable.
 
     durably dev examples/billing.py
     durably start billing --wait
 
 Killed in the middle of the night, it goes on with the customers that are left. After nights in which nothing ran there
-is one run for the last of them; `catch_up="all"` would give one for each.
+is one run for the last of them; `catch_up="all"` would give one for each. The jitter keeps it from calling at the very
+second at which everybody else does.
 """
 
 import asyncio

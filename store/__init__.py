@@ -13,6 +13,7 @@ from durably.store.errors import (
     StoreUnavailable,
     TakenDocument,
     UnknownOutcome,
+    UnreadableStore,
 )
 from durably.store.memory import MemoryStore
 from durably.store.protocol import Administration, OpenRun, Store
@@ -96,6 +97,7 @@ __all__ = [
     "Together",
     "TriggerRow",
     "UnknownOutcome",
+    "UnreadableStore",
     "UsageRow",
     "WaitRow",
     "Written",

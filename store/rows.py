@@ -378,7 +378,7 @@ class RunQuery(Struct, frozen=True, kw_only=True):
     event: tuple[str, ...] = ()
     job: tuple[str, ...] | None = None
     """None: runs of workflows; otherwise runs of jobs, `()` those of any job."""
-    origin: str | None | UnsetType = UNSET
+    origin: str | UnsetType | None = UNSET
     """None: those that have none."""
     created_from_us: int | None = None
     created_until_us: int | None = None

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from aiohttp import ClientSession
 from durably import Event
 from durably.encryption import Encryption
 from durably.testing import TestEngine
-from examples import hello, order_fulfilment
+from examples import billing, hello, order_fulfilment
 from examples.shop import Shop, open_shop
 
 ROOT = Path(__file__).parents[1]
@@ -154,6 +155,22 @@ async def test_the_waits_of_hello_pass_in_no_time() -> None:
         before = engine.clock.now()
         assert await run.result() == "welcome, ada"
         assert (engine.clock.now() - before).total_seconds() == 15
+
+
+@pytest.mark.anyio
+async def test_everybody_gets_an_invoice_every_night_at_two_in_berlin() -> None:
+    async with TestEngine([billing.billing]) as engine:
+        engine.mock(billing.customers, returns=["ada", "bob"])
+        invoice = engine.mock(billing.invoice, returns=900)
+        await engine.clock.advance(timedelta(days=2))
+        runs = await engine.list_runs()
+        assert [(f"{run.scheduled_for:%d %H:%M}", run.output) for run in runs] == [
+            ("02 01:00", 1800),
+            ("01 01:00", 1800),
+        ]
+        assert [call.args for call in invoice.calls] == [
+            (customer, f"2026-01-0{day}") for day in (1, 2) for customer in ("ada", "bob")
+        ]
 
 
 @pytest.mark.anyio

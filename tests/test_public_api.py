@@ -9,6 +9,7 @@ import pytest
 
 import durably
 import durably.encryption
+import durably.http
 import durably.replay
 import durably.testing
 
@@ -16,14 +17,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_all_names_are_there_and_sorted() -> None:
-    for module in (durably, durably.encryption, durably.testing, durably.replay):
+    for module in (durably, durably.encryption, durably.http, durably.testing, durably.replay):
         assert list(module.__all__) == sorted(module.__all__)
         assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
 def test_nothing_else_is_public() -> None:
     # imported by somebody, and not names of the package
-    modules = {"api", "encryption", "engine", "store", "testing", "replay", "TYPE_CHECKING", "import_module"}
+    modules = {"api", "encryption", "engine", "http", "store", "testing", "replay", "TYPE_CHECKING", "import_module"}
     lazy = {"Client", "ClientRun", "NoAnswer", "NoServer", "SyncClient", "SyncRun"}
     public = {name for name in vars(durably) if name.isidentifier() and not name.startswith("_")}
     assert public - modules == set(durably.__all__) - lazy
@@ -34,7 +35,7 @@ def test_nothing_else_is_public() -> None:
 def test_every_name_says_what_it_is_for() -> None:
     undocumented = [
         f"{module.__name__}.{name}"
-        for module in (durably, durably.encryption, durably.testing, durably.replay)
+        for module in (durably, durably.encryption, durably.http, durably.testing, durably.replay)
         for name in module.__all__
         if not inspect.getdoc(getattr(module, name))
     ]

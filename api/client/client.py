@@ -1,10 +1,9 @@
 """`durably.Client`: the engine's methods from any process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 from msgspec import Raw
 
@@ -14,11 +13,10 @@ from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.declare.event_content import event_content
 from durably.engine.declare.events import Event
 from durably.engine.errors import InvalidInput
+from durably.engine.listing import RunFilters, to_query
 from durably.engine.log.info import RunInfo
-from durably.engine.log.records import to_us
 from durably.engine.retries.retry import RetryPolicy
 from durably.engine.values.codec import decode_json, encode
-from durably.store import RunQuery
 from durably.store.runtime import Clock, Randomness, SystemRandomness
 
 __all__ = ["RETRY", "Client"]
@@ -103,32 +101,9 @@ class Client:
         info = await self._remote.run(id)
         return ClientRun(self._remote, info.id, decode_json if workflow is None else workflow.decode_result)
 
-    async def list_runs(
-        self,
-        *,
-        status: str | Sequence[str] = (),
-        phase: str | Sequence[str] = (),
-        workflow: str | Sequence[str] = (),
-        trigger: str | Sequence[str] = (),
-        environment: str | Sequence[str] = (),
-        event: str | Sequence[str] = (),
-        created_from: datetime | None = None,
-        created_until: datetime | None = None,
-        limit: int = 50,
-    ) -> list[RunInfo]:
-        """Runs that fit all the filters, newest first; each filter takes a value or several."""
-        wanted = RunQuery(
-            status=_several(status),
-            phase=_several(phase),
-            workflow=_several(workflow),
-            trigger=_several(trigger),
-            environment=_several(environment),
-            event=_several(event),
-            created_from_us=None if created_from is None else to_us(created_from),
-            created_until_us=None if created_until is None else to_us(created_until),
-            limit=limit,
-        )
-        return await self._remote.runs(wanted)
+    async def list_runs(self, **filters: Unpack[RunFilters]) -> list[RunInfo]:
+        """Runs that fit all the filters, newest first."""
+        return await self._remote.runs(to_query(filters))
 
     async def send(self, *events: Event[Any]) -> list[str]:
         """Send events; their ids, once they and the runs they start are durable. All of them or none.
@@ -158,7 +133,3 @@ def _options(definition: Workflow[..., Any] | Step[..., Any]) -> dict[str, Any]:
         options["timeout"] = definition.timeout
         options["delay"] = definition.delay
     return options
-
-
-def _several(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)

@@ -14,17 +14,18 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode, urljoin
 
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import Raw, Struct
 
 from durably.api.client.errors import Away, NoAnswer, Refused
 from durably.api.client.events import ServerSent
-from durably.api.client.transport import WAIT_S, Transport
+from durably.api.client.transport import END, WAIT_S, Transport
 from durably.engine.body.parked import ParkedTask
-from durably.engine.errors import RunNotFound
+from durably.engine.errors import InvalidInput, RunNotFound
 from durably.engine.execution.follow import Message
+from durably.engine.listing import TIMES, VALUES
 from durably.engine.log.history import History
 from durably.engine.log.info import RunInfo
-from durably.engine.log.records import from_us
+from durably.engine.log.records import Sealed, from_us
 from durably.engine.retries.retry import RetryPolicy
 from durably.store import RunQuery
 from durably.store.runtime import Clock, Randomness, SystemClock, SystemRandomness
@@ -34,8 +35,8 @@ __all__ = ["DEFAULT_URL", "Remote"]
 DEFAULT_URL = "http://127.0.0.1:8484"
 RUNS = "/api/v1/workflow-runs"
 PAGE = 100
-VALUES = ("status", "phase", "workflow", "trigger", "environment", "event")
-TIMES = {"created": "created_at", "started": "started_at", "finished": "finished_at", "scheduled": "scheduled_for"}
+COLUMNS = {"created": "created_at", "started": "started_at", "finished": "finished_at", "scheduled": "scheduled_for"}
+"""What the HTTP API calls them."""
 PATIENT = RetryPolicy(maxsize, delay=0.2, max_delay=5)
 """Of whoever waits for a run: a server that has gone is waited for too."""
 AGAIN_S = 0.1
@@ -165,8 +166,10 @@ class Remote:
                 async with aclosing(self._transport.events(path, last)) as events:
                     async for event in events:
                         last, attempt = event.id, 0
-                        if event.name == "end":
+                        if event.name == END:
                             return
+                        if event.name == "sealed":
+                            raise Sealed(f"record {event.id} of run {run_id!r} is sealed, and the server has no key")
                         if event.name == "message.published":
                             yield self._message(event)
             except Away as away:
@@ -233,13 +236,15 @@ def _filters(wanted: RunQuery) -> Iterator[tuple[str, str]]:
     """A query as parameters of the list."""
     for name in VALUES:
         values: Sequence[str] = getattr(wanted, name)
+        if any("," in value for value in values):
+            raise InvalidInput(f"{name} has a comma in it: over HTTP, where commas are between values, none fits that")
         if values:
             yield f"filter[{name}]", ",".join(values)
-    for name, parameter in TIMES.items():
+    for name in TIMES:
         start, end = getattr(wanted, f"{name}_from_us"), getattr(wanted, f"{name}_until_us")
         if start is not None or end is not None:
-            yield f"filter[{parameter}]", f"[{_bound(start)},{_bound(end)})"
-    if wanted.origin is not UNSET:
+            yield f"filter[{COLUMNS[name]}]", f"[{_bound(start)},{_bound(end)})"
+    if isinstance(wanted.origin, str):
         yield "filter[origin]", wanted.origin
 
 

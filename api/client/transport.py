@@ -22,7 +22,7 @@ from durably.engine.retries.retry import Failure, GiveUp, RetryPolicy
 from durably.engine.retries.retry_after import parse
 from durably.store.runtime import SECOND_US, Clock, Randomness
 
-__all__ = ["WAIT_S", "Transport"]
+__all__ = ["END", "WAIT_S", "Transport"]
 
 T = TypeVar("T")
 
@@ -34,6 +34,11 @@ SHORT, LONG = 100, 500
 for runs cannot hold up the event that they wait for."""
 TELL_AT = 5
 """The attempt at which somebody is told that this takes long."""
+
+END = "end"
+"""The event behind which there are no more."""
+LONGEST_S = 30
+"""The longest wait that a server may ask for. Whoever waits for an answer waits for us."""
 
 log = structlog.get_logger("durably.client")
 
@@ -97,6 +102,8 @@ class Transport:
         """
         headers = {"Accept": "text/event-stream", "Last-Event-ID": after}
         async with self._open("GET", path, None, headers, LONG) as response:
+            if response.status == HTTPStatus.NO_CONTENT:  # what makes a browser stay away: there is no more
+                yield ServerSent(END, after, "")
             reader = EventReader()
             async for chunk in response.content.iter_any():
                 for event in reader.feed(chunk):
@@ -113,8 +120,8 @@ class Transport:
 
     def _failure(self, error: Away) -> Failure:
         if isinstance(error, Unavailable):
-            retry_after = parse(error.retry_after, self._clock.wall_us())
-            return Failure("status", error.status, retry_after=retry_after)
+            asked_s = parse(error.retry_after, self._clock.wall_us())
+            return Failure("status", error.status, retry_after=None if asked_s is None else min(asked_s, LONGEST_S))
         return Failure("connection" if isinstance(error, NoServer) else "timeout")
 
     async def sleep(self, seconds: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from durably import Engine, NotBuilt
+from durably import Engine
 from durably.api import target as targets
 from durably.api.commands.announce import Announcer
 from durably.api.commands.check import warn
@@ -20,14 +20,28 @@ from durably.api.console import output_console, set_up_logs
 from durably.api.reload import Watch, execute_again
 from durably.api.server import DEFAULT_HOST, DEFAULT_PORT
 from durably.api.target import BrokenTarget, Target
+from durably.engine.http.addresses import check_networks
 from durably.engine.loop import guard
 from durably.store.runtime import SystemClock
 
 __all__ = ["dev", "serve"]
 
+HTTP_ALLOW = "A network that HTTP steps and jobs may reach although it is not public, loopback too; several times."
+RETENTION = "How long ended runs and events are kept, in days.  [default: for ever]"
 F = TypeVar("F", bound=Callable[..., Any])
 DEV_DRAIN_S = 1.0
 """How long `dev` lets steps run on when it stops: who edits does not want to wait, and they start again anyway."""
+
+
+def _networks(_context: click.Context, _parameter: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return tuple(map(str, check_networks(given, "--http-allow")))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, days: float | None) -> float | None:
+    return None if days is None else days * 86_400
 
 
 def _hosting(command: F) -> F:
@@ -43,7 +57,12 @@ def _hosting(command: F) -> F:
         option("--max-threads", type=click.IntRange(1), help="Sync steps that run at once.  [default: 32]"),
         option("--max-lost", type=click.IntRange(1), help="Crashes after which a step fails.  [default: 3]"),
         option("--drain-timeout", type=click.FloatRange(0), help="Seconds that steps may run on at the end."),
-        option("--http-allow", metavar="CIDR", multiple=True, help="(not built yet)"),
+        option("--http-allow", metavar="CIDR", multiple=True, callback=_networks, help=HTTP_ALLOW),
+        option(
+            "--retention", metavar="DAYS", type=click.FloatRange(min=0), callback=_seconds, help=RETENTION
+        ),
+        option("--quota", type=click.IntRange(0), help="Runs of jobs in a month.  [default: no limit]"),
+        option("--public-url", "url", metavar="URL", help="Where people reach this server, for links in messages."),
         option("--quiet", is_flag=True, help="Do not tell what happens to runs."),
         json_option,
     ]
@@ -65,8 +84,7 @@ class Hosting(NamedTuple):
     @classmethod
     def of(cls, options: dict[str, Any]) -> "Hosting":
         """From the parameters of a command. Logs go where these say from now on."""
-        if options.pop("http_allow"):
-            raise NotBuilt("--http-allow")
+        options["http_allow"] = options["http_allow"] or None
         as_json, quiet = options.pop("as_json"), options.pop("quiet")
         store, codec, address = options.pop("store"), options.pop("codec"), (options.pop("host"), options.pop("port"))
         feed = Feed(output_console(steadfast=True), SystemClock(), as_json=as_json, quiet=quiet)

@@ -28,6 +28,7 @@ __all__ = [
     "open_source",
     "open_store",
     "prefers_server",
+    "reader_of",
     "reading",
     "with_server",
 ]
@@ -193,7 +194,7 @@ async def open_source(server: Server) -> AsyncGenerator[Source]:
 @asynccontextmanager
 async def open_store(url: str, codec: Codec | None = None) -> AsyncGenerator[StoredRuns]:
     """A store, to be read: also beside the server that has it open."""
-    async with _reader(url) as reader:
+    async with reader_of(url) as reader:
         yield StoredRuns(reader, codec)
 
 
@@ -208,7 +209,8 @@ def prefers_server(server: Server) -> bool:
     return given != ["store"]
 
 
-def _reader(url: str) -> SqliteReader:
+def reader_of(url: str) -> SqliteReader:
+    """What reads this store, once it is entered."""
     store = open_url(url)
     if not isinstance(store, SqliteStore):
         raise DurablyError(f"{url} has nothing that another process could read. Name a store like sqlite:///app.db")

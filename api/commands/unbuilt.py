@@ -7,7 +7,7 @@ import click
 from durably import NotBuilt
 from durably.api.commands.command import Command
 
-__all__ = ["usage", "verify", "worker"]
+__all__ = ["verify", "worker"]
 
 
 def _unbuilt(name: str) -> click.Command:
@@ -25,4 +25,3 @@ def _unbuilt(name: str) -> click.Command:
 
 worker = _unbuilt("worker")
 verify = _unbuilt("verify")
-usage = _unbuilt("usage")

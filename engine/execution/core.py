@@ -139,7 +139,7 @@ class Core:
         keep_us = None if settings.retention is None else int(settings.retention * SECOND_US)
         self.retention = Retention(self.journal, clock, self.background, keep_us)
         self.arrivals = Arrivals(store, self.registry, clock, randomness)
-        self.url: str | None = None
+        self.url = settings.url
         """Where the API is reached from outside, if it is."""
         self.aftermath = Aftermath(
             self.registry,
@@ -241,9 +241,11 @@ class Core:
         for attempt in await self.executor.attempts.drain(self.settings.drain_timeout):
             self.loader.when_loaded(attempt.run, partial(self._note_drain, attempt))
         if self.journal.failure is None and not self.failed.done():
+            await self.journal.committer.drain()
+            await self.deliverer.close(self.settings.drain_timeout)  # before `settle`, which waits as long as it takes
             await self.background.settle()
             await self.journal.committer.drain()
-        await self.deliverer.close(self.settings.drain_timeout)
+        self.deliverer.stop()
         await self.background.close()
         await self.http.close()
         self.executor.waiters.give_up()

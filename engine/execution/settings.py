@@ -34,3 +34,5 @@ class Settings(NamedTuple):
     """Runs of jobs in a month; None: as many as you like."""
     retention: float | None = None
     """How long ended runs and events are kept; None: for ever."""
+    url: str | None = None
+    """Where the API is reached, for links; None: where it listens."""

@@ -32,6 +32,8 @@ class World(NamedTuple):
     has_environment: Callable[[str], bool]
     has_policy: Callable[[str], bool]
     now_us: int
+    only: str | None = None
+    """The one environment that whoever writes it can see; None: all of them."""
 
 
 def check_job(given: Mapping[str, Any], world: World, before: JobFields | None = None) -> JobFields:
@@ -47,6 +49,8 @@ def check_job(given: Mapping[str, Any], world: World, before: JobFields | None =
     values = fields_of(JobFields, written, "", flaws, elsewhere=("configuration", "environments"))
     settings = _configuration(written, flaws)
     overlays = _overlays(written.get("environments", {}), flaws)
+    if not overlays and world.only is not None and kind_of(values.get("schedule")) == "one_off":
+        overlays = {world.only: Overlay()}  # "a single-environment credential implies the one environment"
     # What is wrong already is left out here, so that the rest is judged too.
     judged: dict[str, Any] = {"name": "?", **values, "configuration": settings, "environments": overlays}
     fields = JobFields(**judged)

@@ -171,7 +171,7 @@ class Jobs:
         environments = environments_in(await self._documents.load(ENVIRONMENT))
         seen = environments if scope is None else {scope}
         policies = {policy.row.id for policy in self._policies.all()}
-        return World(seen.__contains__, policies.__contains__, self._clock.now_us())
+        return World(seen.__contains__, policies.__contains__, self._clock.now_us(), scope)
 
     async def _cancels(self, job_id: str, fields: JobFields | None) -> list[Operation]:
         """Cancels for the runs that must not begin any more, once the job is this; None: once it is deleted."""
@@ -304,7 +304,8 @@ def _owner(job_id: str) -> str:
 
 def _name(fields: JobFields, environment: str) -> str:
     """What a schedule is called: under the same name it goes on from where it was, under another one it is new."""
-    return " ".join((environment, *filter(None, cadence(fields, environment))))
+    schedule, timezone = cadence(fields, environment)
+    return " ".join(f"{environment} {schedule} {timezone}".split())
 
 
 def _timetable(job: Job, environment: str) -> Timetable:

@@ -10,7 +10,7 @@ from durably.engine.log.records import from_us, to_us
 from durably.store import Store
 from durably.store.runtime import Clock
 
-__all__ = ["Period", "Quota", "QuotaExceeded", "period_of"]
+__all__ = ["Period", "Quota", "QuotaExceeded", "Used", "period_of"]
 
 DECEMBER = 12
 
@@ -25,6 +25,15 @@ class Period(NamedTuple):
     name: str
     from_day: int
     until_day: int
+
+
+class Used(NamedTuple):
+    """What jobs have used."""
+
+    runs: int
+    """Runs that have begun, retries too."""
+    tasks: int
+    """One for each chain of a run and its retries (DESIGN section 5, "job metering")."""
 
 
 def period_of(now_us: int) -> Period:
@@ -52,18 +61,19 @@ class Quota:
         """The month that counts now."""
         return period_of(self._clock.now_us())
 
-    async def used(self) -> int:
-        """Runs of jobs that have begun this month."""
+    async def used(self) -> Used:
+        """What jobs have used this month."""
         period = self.period
         rows = await self._store.usage(period.from_day, period.until_day)
-        return sum(row.runs for row in rows if row.workflow == WORKFLOW)
+        ours = [row for row in rows if row.workflow == WORKFLOW]
+        return Used(sum(row.runs for row in ours), sum(row.tasks for row in ours))
 
     async def check(self) -> None:
         """Raise `QuotaExceeded` if the run that asks, which has begun, is beyond the quota.
 
         Runs that begin together at the edge of it count each other, so all of them may be refused.
         """
-        if self.included is not None and (used := await self.used()) > self.included:
+        if self.included is not None and (used := (await self.used()).runs) > self.included:
             raise QuotaExceeded(
                 f"{used:,} runs of jobs have begun in {self.period.name}, and {self.included:,} are included: "
                 "the request was not sent"

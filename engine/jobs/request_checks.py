@@ -57,6 +57,6 @@ def _flaw_of(request: Request, pointer: str) -> Iterator[Flaw]:
 def _is_pem(text: str) -> bool:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError):
+    except (ssl.SSLError, ValueError, TypeError):  # the last two: it is empty, or not ASCII
         return False
     return "-----BEGIN CERTIFICATE-----" in text

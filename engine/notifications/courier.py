@@ -99,10 +99,10 @@ class Courier:
         rows = await self._background.read(partial(self._store.deliveries, [run_id]))
         return next((row for row in rows if row.message == message), None)
 
-    def _refusal(self, destination: Destination | None) -> Rejected | None:
-        """Why nothing is sent there."""
+    def _refusal(self, destination: Destination | None) -> NotDelivered | None:
+        """Why nothing is sent there. Who is not configured may be so again before the attempts are used up."""
         if destination is None:
-            return Rejected("there is no such destination any more: it has left Engine(notify=…), or has another id")
+            return NotDelivered("there is no such destination now: it has left Engine(notify=…), or has another id")
         standing = self.standing(destination)
         if standing.off_at is not None:
             return Rejected(f"not sent: the destination is switched off since {standing.off_at:%Y-%m-%d %H:%M} UTC")

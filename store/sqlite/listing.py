@@ -114,8 +114,10 @@ def _conditions(query: RunQuery) -> tuple[list[str], list[Any]]:
         if (bound := getattr(query, field)) is not None:
             conditions.append(condition)
             parameters.append(bound)
-    if query.origin is not UNSET:
-        conditions.append("origin IS ?")
+    if query.origin is None:
+        conditions.append("origin IS NULL")
+    elif query.origin is not UNSET:
+        conditions.append("origin = ?")
         parameters.append(query.origin)
     return conditions, parameters
 

@@ -1,26 +1,27 @@
 """Who may do what: every operation of the table with every kind of key, and what one environment sees of another."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from anyio.lowlevel import checkpoint
 
-from durably import Engine, Event
+from durably import Engine, Event, RunFailed
 from durably.api.access import administration_of
 from durably.api.app import make_app
 from durably.api.operations import OPERATIONS, Operation
 from durably.engine.access.keys import NewKey, Scope, new_key
-from durably.store import DocumentRow, MemoryStore, Store, StoreUnavailable
+from durably.store import DocumentRow, MemoryStore, RunQuery, Store, StoreUnavailable
 from durably.store.runtime import SystemRandomness
 
 pytestmark = pytest.mark.anyio
 
 CANARY = "c4n4ry-of-production"
 """In whatever belongs to the environment production."""
-OF_ENVIRONMENTS = ("/api/v1/workflow-runs/{id}", "/api/v1/runs/{id}")
+OF_ENVIRONMENTS = ("/api/v1/bulk-operations/{id}", "/api/v1/runs/{id}", "/api/v1/workflow-runs/{id}")
 """What these addresses lead to, and what is below, belongs to an environment."""
 OF_ALL = (
     "/api/v1/destinations/{id}",
@@ -31,7 +32,8 @@ OF_ALL = (
     "/api/v1/workflows/{name}",
 )
 """What these lead to belongs to all."""
-KINDS = ("none", "unknown", "revoked", "expired", "read", "write", "admin")
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+KINDS = ("none", "unknown", "revoked", "expired", *SCOPES)
 
 
 def operations() -> list[Operation]:
@@ -76,24 +78,23 @@ def bearer(key: str | None) -> dict[str, str]:
     return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
-async def ask(api: Any, operation: Operation, key: str | None, *, run: str = "x") -> Any:
-    """Ask for that operation, about this run."""
+async def ask(api: Any, operation: Operation, key: str | None, *, id: str = "x") -> Any:  # noqa: A002 - the path's
+    """Ask for that operation, about what has this id."""
     path = operation.path.replace("{key}", key or "x").replace("{rest:.*}", "x").replace("{name}", "greet")
-    path = path.replace("{id}", run)
+    path = path.replace("{id}", id)
     headers = {} if "{key}" in operation.path else bearer(key)
     method = operation.method.replace("*", "GET")
-    body = {} if method in {"GET", "DELETE"} else {"json": {}}
+    body: dict[str, Any] = {} if method in {"GET", "DELETE"} else {"json": {}}
     return await api(method, path, headers=headers, **body)
 
 
 def expected(operation: Operation, kind: str) -> int | None:
     """The refusal that is due; None: it may pass."""
-    scopes = ("read", "write", "admin")
     if operation.scope == "open":
         return None
-    if kind not in scopes:
+    if kind not in SCOPES:
         return 401
-    return None if scopes.index(kind) >= scopes.index(operation.scope) else 403
+    return None if SCOPES.index(kind) >= SCOPES.index(operation.scope) else 403
 
 
 @EVERY
@@ -128,9 +129,17 @@ def test_each_resource_is_known_to_belong_to_an_environment_or_to_all() -> None:
 class Foreign(NamedTuple):
     """What is in production, and keys of staging."""
 
-    ended: str
-    waiting: str
+    ids: Mapping[str, Sequence[str]]
+    """Of what belongs to production, by the path of the collection."""
     keys: Mapping[str, str]
+
+    def of(self, operation: Operation) -> Sequence[str]:
+        """What an operation can be about."""
+        return self.ids.get(operation.path.partition("/{")[0], ["x"])
+
+    @property
+    def runs(self) -> Sequence[str]:
+        return self.ids["/api/v1/workflow-runs"]
 
 
 @pytest.fixture
@@ -140,35 +149,88 @@ async def foreign(api: Any) -> Foreign:
     await ended.result(timeout=30)
     waiting = await engine.start("nap", run_id="waiting")
     await engine.send(Event("app/user.created", {"email": CANARY}, id=f"{CANARY}-event"))
-    keys = {scope: await make(engine, scope, "staging") for scope in ("read", "write")}
-    return Foreign(ended.id, waiting.id, {**keys, "admin": await make(engine, "admin", "staging")})
+    job = {
+        "name": "a job",
+        "configuration": {"url": "http://127.0.0.1:9/"},  # which jobs may not reach
+        "environments": {"production": {"enabled": True, "body": CANARY}},
+    }
+    await create(api, "/api/v1/jobs", {"type": "job", "id": "job", "attributes": job}, 201)
+    run = await create(api, "/api/v1/jobs/job/actions/run", None, 200)
+    bulk = {"action": "rerun", "filter": {"workflow": [CANARY]}}
+    operation = await create(api, "/api/v1/bulk-operations", {"type": "bulk_operation", "attributes": bulk}, 201)
+    for each in (run, operation):
+        with suppress(RunFailed):
+            await (await engine.get_run(each)).result(timeout=30)
+    while (await waiting.info()).phase != "sleeping":
+        await checkpoint()
+    ids = {
+        "/api/v1/workflow-runs": [ended.id, waiting.id, run, operation],
+        "/api/v1/runs": [run],
+        "/api/v1/bulk-operations": [operation],
+        "/api/v1/jobs": ["job"],
+    }
+    keys = {scope: await make(engine, scope, "staging") for scope in SCOPES}
+    return Foreign(ids, keys)
 
 
-async def history_of(api: Any, run: str) -> str:
-    return (await (await api.engine.get_run(run)).history()).to_json()
+async def create(api: Any, path: str, data: Any, status: int) -> str:
+    """Create something; its id."""
+    answer = await api.post(path, json={} if data is None else {"data": data})
+    assert answer.status == status, answer.text
+    created: str = answer.json["data"]["id"]
+    return created
+
+
+async def histories(api: Any, foreign: Foreign) -> list[str]:
+    return [(await (await api.engine.get_run(run)).history()).to_json() for run in foreign.runs]
+
+
+async def count_runs(api: Any) -> int:
+    store = api.engine.core.store
+    counted = [await store.tally(RunQuery(environment=("production",), job=job), 0) for job in (None, ())]
+    return sum(number for tally in counted for _, _, number in tally)
 
 
 @EVERY
 @pytest.mark.parametrize("scope", ["read", "write"])
-async def test_one_environment_sees_nothing_of_another(
+async def test_one_environment_sees_and_changes_nothing_of_another(
     api: Any, foreign: Foreign, operation: Operation, scope: str
 ) -> None:
-    before = [await history_of(api, run) for run in (foreign.ended, foreign.waiting)]
-    count = len(await api.engine.list_runs(environment="production", limit=100))
-    for run in (foreign.ended, foreign.waiting):
-        answer = await ask(api, operation, foreign.keys[scope], run=run)
+    before, count = await histories(api, foreign), await count_runs(api)
+    for each in foreign.of(operation):
+        answer = await ask(api, operation, foreign.keys[scope], id=each)
         assert CANARY not in answer.text
         if operation.path.startswith(OF_ENVIRONMENTS):
-            assert answer.status == expected(operation, scope) or answer.status == 404
-    after = [await history_of(api, run) for run in (foreign.ended, foreign.waiting)]
-    assert after == before
-    assert len(await api.engine.list_runs(environment="production", limit=100)) == count
+            assert answer.status == (expected(operation, scope) or 404)
+    assert await histories(api, foreign) == before
+    assert await count_runs(api) == count
+
+
+@pytest.mark.parametrize("path", [path.partition("/{")[0] for path in OF_ENVIRONMENTS])
+async def test_what_is_hidden_is_there(api: Any, foreign: Foreign, path: str) -> None:
+    """What others do not see has the canary in it: an admin key gets it, of each and in the list."""
+    headers = bearer(foreign.keys["admin"])
+    assert CANARY in (await api.get(path, headers=headers)).text
+    assert CANARY in (await api.get(f"{path}/{foreign.ids[path][0]}", headers=headers)).text
+
+
+async def test_a_bulk_operation_reaches_the_environment_of_the_key_only(api: Any, foreign: Foreign) -> None:
+    """The table of operations has no body for it."""
+    attributes = {"action": "cancel", "filter": {"workflow": ["nap"], "environment": ["production"]}}
+    document = {"data": {"type": "bulk_operation", "attributes": attributes}}
+    headers = bearer(foreign.keys["write"])
+    for path in ("/api/v1/bulk-operations/actions/preview", "/api/v1/bulk-operations"):
+        answer = await api.post(path, json=document, headers=headers)
+        assert answer.json["data"]["attributes"]["total"] == 0
+    [own] = (await api.get("/api/v1/bulk-operations", headers=headers)).json["data"]
+    await (await api.engine.get_run(own["id"])).result(timeout=30)
+    assert (await (await api.engine.get_run("waiting")).info()).phase == "sleeping"
 
 
 async def test_an_admin_key_sees_all(api: Any, foreign: Foreign) -> None:
     headers = bearer(foreign.keys["admin"])
     assert CANARY in (await api.get("/api/v1/workflow-runs", headers=headers)).text
-    assert CANARY in (await api.get(f"/api/v1/workflow-runs/{foreign.ended}/history", headers=headers)).text
+    assert CANARY in (await api.get(f"/api/v1/workflow-runs/{foreign.runs[0]}/history", headers=headers)).text
 
 
 async def test_a_filter_by_environment_does_not_widen_what_is_seen(api: Any, foreign: Foreign) -> None:
@@ -214,7 +276,7 @@ async def test_who_may_start_elsewhere(api: Any, foreign: Foreign, scope: str, e
 
 
 async def test_a_run_id_of_another_environment_tells_nothing(api: Any, foreign: Foreign) -> None:
-    body = {"run_id": foreign.ended, "input": {"name": CANARY}}
+    body = {"run_id": foreign.runs[0], "input": {"name": CANARY}}
     answer = await api.post("/api/v1/workflows/greet/actions/run", json=body, headers=bearer(foreign.keys["write"]))
     assert answer.status == 409
     assert CANARY not in answer.text

@@ -89,8 +89,6 @@ def test_every_command_has_help(durably: Durably, name: str) -> None:
     [
         ["worker", "flows.py"],
         ["verify"],
-        ["keys", "create", "ci", "--scope", "read"],
-        ["environments"],
         ["usage", "--json"],
         ["serve", "flows.py", "--http-allow", "10.0.0.0/8"],
     ],

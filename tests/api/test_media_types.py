@@ -13,20 +13,20 @@ GREET = f"{WORKFLOWS}/greet/actions/run"
 JSON_API = "application/vnd.api+json"
 
 
-@pytest.mark.parametrize(
-    ("header", "found"),
-    [
-        ("", []),
-        (" , ,", []),
-        ("application/json", [("application/json", {})]),
-        ("Application/JSON; Charset=utf-8", [("application/json", {"charset": "utf-8"})]),
-        ("a/b;q=0.5,c/d", [("a/b", {"q": "0.5"}), ("c/d", {})]),
-        ('a/b; profile="x, y; z=1"; q=1, c/d', [("a/b", {"profile": '"x, y; z=1"', "q": "1"}), ("c/d", {})]),
-        (r'a/b; profile="\"; ext=x"', [("a/b", {"profile": r'"\"; ext=x"'})]),
-        ("a/b;; ext", [("a/b", {"ext": ""})]),
-        ("a/b nonsense, c/d", [("a/b", {}), ("c/d", {})]),
-    ],
-)
+HEADERS: list[tuple[str, list[tuple[str, dict[str, str]]]]] = [
+    ("", []),
+    (" , ,", []),
+    ("application/json", [("application/json", {})]),
+    ("Application/JSON; Charset=utf-8", [("application/json", {"charset": "utf-8"})]),
+    ("a/b;q=0.5,c/d", [("a/b", {"q": "0.5"}), ("c/d", {})]),
+    ('a/b; profile="x, y; z=1"; q=1, c/d', [("a/b", {"profile": '"x, y; z=1"', "q": "1"}), ("c/d", {})]),
+    (r'a/b; profile="\"; ext=x"', [("a/b", {"profile": r'"\"; ext=x"'})]),
+    ("a/b;; ext", [("a/b", {"ext": ""})]),
+    ("a/b nonsense, c/d", [("a/b", {}), ("c/d", {})]),
+]
+
+
+@pytest.mark.parametrize(("header", "found"), HEADERS)
 def test_a_header_is_taken_apart(header: str, found: list[tuple[str, dict[str, str]]]) -> None:
     assert [tuple(each) for each in media_types(header)] == found
 

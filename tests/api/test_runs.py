@@ -1,6 +1,8 @@
 """`/api/v1/workflow-runs`."""
 
 import asyncio
+import json
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,69 @@ async def test_runs_are_listed_newest_first_and_paged_by_a_cursor(api: Any) -> N
     assert pages == [newest_first[:3], newest_first[3:6], newest_first[6:]]
 
 
+async def pages(api: Any, query: str) -> list[list[str]]:
+    """The runs on each page of this list."""
+    path: str | None = f"{RUNS}?{query}"
+    found: list[list[str]] = []
+    while path is not None:
+        answer = await api.get(path)
+        found.append(ids(answer))
+        path = answer.json["links"]["next"]
+    return found
+
+
+@pytest.mark.parametrize("store", ["memory://", "sqlite:///{}/store.db"])
+async def test_runs_are_sorted_and_those_without_a_value_come_last_on_any_page(
+    launch: Any, tmp_path: Path, store: str
+) -> None:
+    api = await launch(store=store.format(tmp_path))
+    for number in range(3):
+        await sleeping(api, f"n{number}")
+    for run_id in ("g0", "g1", "g2"):
+        await ended(api, "greet", input={"name": "you"}, run_id=run_id)
+    made = ["n0", "n1", "n2", "g0", "g1", "g2"]
+    expected = {
+        "created_at": made,
+        "-created_at": made[::-1],
+        "started_at": made,
+        "-started_at": made[::-1],
+        "finished_at": ["g0", "g1", "g2", "n0", "n1", "n2"],
+        "-finished_at": ["g2", "g1", "g0", "n2", "n1", "n0"],
+    }
+    for sort, runs in expected.items():
+        assert await pages(api, f"sort={sort}&page[size]=2") == [runs[:2], runs[2:4], runs[4:]], sort
+
+
+async def test_a_cursor_is_good_for_its_own_order_only(api: Any) -> None:
+    for _ in range(2):
+        await api.engine.start("nap")
+    first = await api.get(f"{RUNS}?page[size]=1&sort=started_at")
+    following = first.json["links"]["next"]
+    assert (await api.get(following)).status == 200
+    answer = await api.get(following.replace("started_at", "-started_at"))
+    assert (answer.status, answer.error["source"]) == (400, {"parameter": "page[after]"})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ["created_at", True, 1],
+        [["created_at", True], "text", 1],
+        [["created_at", True], -1, 1],
+        [["created_at", True], 1, 2**63],
+        [["created_at", True], 2**80, 1],
+        [["created_at", True], 1.5, 1],
+        [["created_at", True], 1],
+        [["created_at", True, 1], 1, 1],
+        {},
+    ],
+)
+async def test_a_cursor_made_by_somebody_else_is_refused(api: Any, content: Any) -> None:
+    text = b64encode(json.dumps(content).encode(), b"-_").decode().rstrip("=")
+    answer = await api.get(f"{RUNS}?page[after]={text}")
+    assert (answer.status, answer.error["source"]) == (400, {"parameter": "page[after]"})
+
+
 async def test_a_page_that_is_just_full_is_the_last(api: Any) -> None:
     for _ in range(2):
         await api.engine.start("nap")
@@ -200,10 +265,22 @@ async def test_every_filter_narrows_and_all_of_them_together(api: Any) -> None:
         f"filter[created_at]=[*,{at})": set[str](),
         f"filter[created_at]=[{at.replace('Z', '+00:00')}, *)&filter[workflow]=greet": {"greeted"},
         f"filter[created_at]=({at},*)&filter[trigger]=MANUAL&filter[status]=RUNNING": {"asleep"},
+        f"filter[started_at]=[{at},*)": {"greeted", "failed", "asleep", onboarded},
+        f"filter[started_at]=[*,{at})": set[str](),
+        f"filter[finished_at]=[{made['attributes']['finished_at']},{made['attributes']['finished_at']}]": {"greeted"},
+        "filter[finished_at]=[2000-01-01T00:00:00Z,*)": {"greeted", "failed", onboarded},
+        "filter[scheduled_for]=[2000-01-01T00:00:00Z,*)": set[str](),
+        "filter[origin]=nobody": set[str](),
         "sort=-created_at": {"greeted", "failed", "asleep", onboarded},
     }
     found = {query: set(ids(await api.get(f"{RUNS}?{query}"))) for query in expected}
     assert found == expected
+
+
+async def test_runs_that_come_from_another_are_found_by_it(api: Any) -> None:
+    made = await ended(api, "greet", input={"name": "you"})
+    again = await api.post(f"{RUNS}/{made['id']}/actions/rerun")
+    assert ids(await api.get(f"{RUNS}?filter[origin]={made['id']}")) == [again.json["data"]["id"]]
 
 
 async def test_lists_read_a_file_too(sqlite_api: Any) -> None:
@@ -491,6 +568,18 @@ async def test_a_fork_of_what_is_not_there_is_refused(bought: Any, body: Any, sa
 async def buy_otherwise(cents: int) -> str:
     await asyncio.sleep(1)
     return await charge(cents)
+
+
+async def test_an_answer_can_wait_for_the_end(api: Any) -> None:
+    short = await api.engine.start("nap", 0.05)
+    answer = await api.get(f"{RUNS}/{short.id}?wait=30")
+    assert answer.json["data"]["attributes"]["output"] == "awake"
+    long = await api.engine.start("nap")
+    answer = await api.get(f"{RUNS}/{long.id}?wait=0.01")
+    assert answer.json["data"]["attributes"]["status"] == "RUNNING"
+    answer = await api.get(f"{RUNS}/{long.id}?wait=soon")
+    assert answer.error["detail"] == "wait is 'soon'; it is a number of seconds"
+    assert (await api.get(f"{RUNS}/nobody?wait=30")).status == 404
 
 
 async def test_a_fork_that_does_not_fit_the_code_is_a_conflict(launch: Any, tmp_path: Path) -> None:

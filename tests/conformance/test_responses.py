@@ -15,8 +15,10 @@ from tests.conformance.responses import Checked
 pytestmark = pytest.mark.anyio
 
 KIND = Kind("thing", Stack)
-THING = {"type": "thing", "id": "1", "attributes": {"tasks": []}}
+THING: dict[str, Any] = {"type": "thing", "id": "1", "attributes": {"tasks": []}}
 ERROR = {"status": "404", "code": "not_found", "title": "Not Found", "detail": "it is not there"}
+NO_HEADERS: dict[str, str] = {}
+NOTHING: dict[str, Any] = {}
 GOOD = {"Content-Type": JSON_API, "Vary": "Accept"}
 
 
@@ -42,7 +44,7 @@ async def flaws(status: int, headers: dict[str, str], body: Any, answers: dict[i
         (503, {**GOOD, "Retry-After": "1"}, {"errors": [{**ERROR, "status": "503"}]}, {200: One(KIND)}),
         (201, {**GOOD, "Location": "/x"}, {"data": THING}, {201: One(KIND)}),
         (200, {"Content-Type": JSON}, {"tasks": []}, {200: Media(JSON, Stack)}),
-        (204, {}, None, {204: None}),
+        (204, NO_HEADERS, None, {204: None}),
     ],
 )
 async def test_a_good_one(status: int, headers: dict[str, str], body: Any, answers: dict[int, Any]) -> None:
@@ -65,7 +67,7 @@ async def test_a_good_one(status: int, headers: dict[str, str], body: Any, answe
         (503, GOOD, {"errors": [{**ERROR, "status": "503"}]}, {200: One(KIND)}, "when to try again"),
         (201, GOOD, {"data": THING}, {201: One(KIND)}, "not said where it is"),
         (200, {"Content-Type": JSON}, {"tasks": 1}, {200: Media(JSON, Stack)}, "at /tasks"),
-        (200, {"Content-Type": JSON}, {}, {200: None}, "a body that is not documented"),
+        (200, {"Content-Type": JSON}, NOTHING, {200: None}, "a body that is not documented"),
     ],
 )
 async def test_a_bad_one(status: int, headers: dict[str, str], body: Any, answers: dict[int, Any], says: str) -> None:

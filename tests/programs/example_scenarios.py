@@ -1,7 +1,7 @@
 """The programs in examples/, and what happens to them."""
 
 from durably import NonRetriableError
-from examples import agent, chat, documents, drip, quorum, quotes, subscription, trip
+from examples import agent, billing, chat, documents, drip, quorum, quotes, subscription, trip
 from tests.programs.a_scenario import CANCELED, Scenario, cancel, send, tell
 
 __all__ = ["SCENARIOS"]
@@ -69,6 +69,14 @@ AGENT = [
 
 SCENARIOS = [
     *AGENT,
+    Scenario(
+        name="all customers get their invoices",
+        workflow=billing.billing,
+        steps=[billing.customers, billing.invoice],
+        fakes={"customers": lambda: [f"c-{number}" for number in range(5)]},
+        outcome=4500,
+        effects={"customers": 1, "invoice": 5},
+    ),
     Scenario(
         name="the first of three quotes that comes is taken",
         workflow=quotes.first_quote,

@@ -1,7 +1,6 @@
 """The first seed, "Auto-Retries" of Paragon, sentence by sentence: each test quotes the one it proves.
 
-Left out: the sentences about error e-mails, which come with notifications, and those about the editor's
-buttons.
+The sentences about error e-mails are in `test_paragon_task_history`. Left out: those about the editor's buttons.
 """
 
 from datetime import timedelta
@@ -12,6 +11,7 @@ import pytest
 
 from durably import History, RetryPolicy, RunFailed, run_step, step, workflow
 from durably.testing import TestEngine
+from tests.seeds.checklist import row
 
 pytestmark = pytest.mark.anyio
 
@@ -48,6 +48,7 @@ def assert_around(found: list[float]) -> None:
 # -- "Overview"
 
 
+@row("P-1", "When auto-retry is enabled on a step, the step automatically retries if the step execution fails.")
 async def test_a_step_retries_by_itself_when_its_execution_fails() -> None:
     """When auto-retry is enabled on a step, the step automatically retries if the step execution fails."""
     service = Service(1)
@@ -65,6 +66,11 @@ async def test_a_step_retries_by_itself_when_its_execution_fails() -> None:
     assert service.calls == 2
 
 
+@row(
+    "P-13",
+    "... useful for ensuring your workflows run successfully when encountering intermittent errors, such as API rate "
+    "limits.",
+)
 async def test_intermittent_errors_do_not_fail_the_workflow() -> None:
     """This is useful for ensuring your workflows run successfully when encountering intermittent errors,
     such as API rate limits."""
@@ -79,6 +85,7 @@ async def test_intermittent_errors_do_not_fail_the_workflow() -> None:
     assert [each.calls for each in services] == [2, 4, 6]
 
 
+@row("P-2", "Auto-retry is available on the following step types: Integrations, Request, Function")
 async def test_it_is_available_on_steps_of_every_kind() -> None:
     """Auto-retry is available on the following step types: Integrations, Request, Function"""
     calls: list[str] = []
@@ -145,12 +152,14 @@ async def test_it_waits_after_each_failed_execution() -> None:
     assert all(gap >= 10 for gap in gaps(history))
 
 
+@row("P-5", "All attempts will only count as one task used.")
 async def test_all_attempts_count_as_one_task() -> None:
     """All attempts will only count as **one** task used."""
     assert (await failing_run(3))[1].tasks == 1
     assert (await failing_run(6))[1].tasks == 1  # also when the step fails for good
 
 
+@row("P-3", "1st retry: around 10 seconds after initial attempt ... 5th retry: around 80 seconds after 4th retry")
 @pytest.mark.parametrize("retry", range(1, 6))
 async def test_the_timing_of_the_retry_attempts(retry: int) -> None:
     """1st retry: around `10 seconds` after initial attempt … 5th retry: around `80 seconds` after 4th
@@ -174,6 +183,7 @@ async def test_each_wait_counts_from_the_end_of_the_attempt_before(takes: float)
 # -- "Enabling Auto-Retry"
 
 
+@row("P-6", "Enabling auto-retry only retries the specific step, not your entire workflow.")
 async def test_only_the_specific_step_is_retried() -> None:
     """Enabling auto-retry only retries the **specific step**, not your entire workflow."""
     before, failing, after, bodies = Service(0), Service(2), Service(0), Service(0)
@@ -203,6 +213,7 @@ async def test_only_the_specific_step_is_retried() -> None:
     assert (before.calls, failing.calls, after.calls, bodies.calls) == (1, 3, 1, 1)
 
 
+@row("P-7", "To enable auto-retry for a step, click on the step ... and toggle auto-retry.")
 async def test_a_step_without_auto_retry_is_not_retried() -> None:
     """To enable auto-retry for a step, … (it is the step's own setting)"""
     service = Service()
@@ -224,6 +235,7 @@ async def test_a_step_without_auto_retry_is_not_retried() -> None:
 # -- "How Auto-Retry works"
 
 
+@row("P-4", "Paragon attempts to run your step up to five times with an exponential back-off.")
 async def test_a_deployed_workflow_retries_a_step_five_times() -> None:
     """Deployed Workflows: Paragon attempts to run your step **up to five times** with an exponential
     back-off.
@@ -235,6 +247,7 @@ async def test_a_deployed_workflow_retries_a_step_five_times() -> None:
     assert info.status == "FAILED"
 
 
+@row("P-8", "Retried steps appear as 'Running' in Task History.")
 async def test_a_step_that_waits_for_its_retry_is_shown_as_running() -> None:
     """Retried steps appear as "Running" in Task History."""
 
@@ -264,6 +277,7 @@ def assert_around_one(gap: float, wait: float) -> None:
     assert wait <= gap <= wait * 1.1
 
 
+@row("P-9", "Test Workflow or Test Step: Paragon does not retry step executions.")
 async def test_a_test_run_does_not_retry() -> None:
     """Test Workflow or Test Step: Paragon does not retry step executions."""
     service, body = Service(), Service()

@@ -43,6 +43,7 @@ async def listed(store: Store) -> Store:
         (RunQuery(environment=("staging",)), [4]),
         (RunQuery(event=("a/b",)), [3]),
         (RunQuery(origin="run-1"), [5]),
+        (RunQuery(origin=None), [6, 4, 3, 2, 1]),
         (RunQuery(created_from_us=20, created_until_us=40), [3, 2]),
         (RunQuery(status=("RUNNING",), workflow=("fulfil",), limit=1), [5]),
         (RunQuery(status=("x' OR 1 = 1 --",)), []),

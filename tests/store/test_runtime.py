@@ -5,10 +5,11 @@ import functools
 import itertools
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
-from durably.store.runtime import SystemClock, SystemRandomness, Worker
+from durably.store.runtime import WALL_LOOK_US, SystemClock, SystemRandomness, Timer, Worker
 
 HOUR_US = 3600 * 1_000_000
 
@@ -39,6 +40,62 @@ async def test_a_timer_is_told_on_the_loop_and_can_be_canceled() -> None:
     clock.call_at(clock.now_us() + 1000, due.set)
     clock.call_at(clock.now_us() + HOUR_US, lambda: told.append("far")).cancel()
     canceled.cancel()
+    await due.wait()
+    assert told == ["late"]
+
+
+class HandClock(SystemClock):
+    """Both of its clocks are moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = self.wall = 0
+        self.looks: list[tuple[int, Callable[[], None]]] = []
+
+    def now_us(self) -> int:
+        return self.now
+
+    def wall_us(self) -> int:
+        return self.wall
+
+    def call_at(self, due_us: int, callback: Callable[[], None]) -> Timer:
+        self.looks.append((due_us, callback))
+        return self
+
+    def cancel(self) -> None: ...
+
+    def look(self) -> int:
+        """Let the next look take place, in its time; how long the wait for it was."""
+        due_us, callback = self.looks.pop(0)
+        waited_us, self.now = due_us - self.now, due_us
+        callback()
+        return waited_us
+
+
+def test_a_wait_for_the_wall_clock_follows_it_wherever_it_is_set() -> None:
+    clock = HandClock()
+    told: list[int] = []
+    clock.call_at_wall(HOUR_US, lambda: told.append(clock.wall))
+    assert clock.look() == WALL_LOOK_US, "it may have been set meanwhile"
+    clock.wall = HOUR_US - 1000
+    assert clock.look() == WALL_LOOK_US
+    assert clock.look() == 1000
+    assert told == [], "not early: it stands still"
+    clock.wall = -HOUR_US
+    assert clock.look() == 1000
+    clock.wall = HOUR_US + 5
+    assert clock.look() == WALL_LOOK_US
+    assert told == [HOUR_US + 5]
+    assert clock.looks == []
+
+
+@pytest.mark.anyio
+async def test_a_wait_for_the_wall_clock_ends_on_the_loop_and_can_be_canceled() -> None:
+    clock = SystemClock()
+    told: list[str] = []
+    due = asyncio.Event()
+    clock.call_at_wall(clock.wall_us() + HOUR_US, lambda: told.append("far")).cancel()
+    clock.call_at_wall(clock.wall_us() - HOUR_US, lambda: told.append("late"))
+    clock.call_at_wall(clock.wall_us() + 1000, due.set)
     await due.wait()
     assert told == ["late"]
 

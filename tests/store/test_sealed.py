@@ -29,9 +29,12 @@ from durably.store import (
     Store,
     StoreFailure,
     StoreUnavailable,
+    UnreadableStore,
 )
-from durably.store.sealed import SealedStore, is_sealed
+from durably.store.rows import Notify, Together
+from durably.store.sealed import SealedStore, is_sealed, refuse_unreadable
 from durably.testing import TestEngine
+from tests.store.row_makers import delivery, document, group, row, save
 
 pytestmark = pytest.mark.anyio
 
@@ -305,3 +308,47 @@ def test_a_sealed_record_never_passes_for_one_with_nothing_in_it() -> None:
     for decode in (decode_record, decode_end):
         with pytest.raises(Sealed, match="is sealed, and no codec was given"):
             decode(sealed)
+
+
+async def test_documents_and_deliveries_are_sealed_but_for_what_other_processes_write(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    store = SealedStore(SqliteStore(path), Encryption([NEW]))
+    await store.open()
+    secret = b'{"headers":{"Authorization":"Bearer %s"}}' % CARD.encode()
+    job, key, message = document(body=secret), document("k", kind="key"), delivery("m", body=secret)
+    also: list[Operation] = [save(kind="environment"), Notify(delivery("n", body=secret))]
+    started = group(store.new_run(), 1, created=row(1), also=also)
+    assert isinstance(await submit(store, Together([save(body=secret), Notify(message), started])), list)
+    await submit(store, save("k", kind="key"))
+    assert await store.documents("job") == [job]
+    assert await store.documents("key") == [key]
+    assert await store.deliveries(["run-1"]) == [message, delivery("n", body=secret)]
+    on_disk = files(path)
+    assert CARD.encode() not in on_disk
+    assert b"mailto:ops@example.com" in on_disk, "what is looked for would be found"
+    await store.close()
+    bodies = dict(ask(path, "SELECT kind, CAST(body AS TEXT) FROM documents"))
+    assert json.loads(bodies["job"]).keys() == {"sealed"}
+    assert json.loads(bodies["key"]) == json.loads(bodies["environment"]) == {"v": 1}
+
+
+async def test_one_unreadable_document_does_not_hide_the_others() -> None:
+    inner = MemoryStore()
+    old, new = SealedStore(inner, Encryption([OLD])), SealedStore(inner, Encryption([NEW]))
+    await inner.open()
+    await submit(old, save("lost"), Notify(delivery("lost", due_us=1)))
+    await submit(new, save("kept"), Notify(delivery("kept", due_us=2)))
+    lost, kept = await new.documents("job")
+    assert kept == document("kept")
+    assert is_sealed(lost.body)
+    assert [is_sealed(each.body) for each in await new.due_deliveries(9)] == [True, False]
+
+
+async def test_a_store_with_nothing_but_jobs_is_not_opened_without_its_key() -> None:
+    inner = MemoryStore()
+    sealed = SealedStore(inner, Encryption([OLD]))
+    await inner.open()
+    await submit(sealed, group(1, 1, created=row(1, job="hourly")))
+    await refuse_unreadable(sealed)
+    with pytest.raises(UnreadableStore, match="no codec was given"):
+        await refuse_unreadable(inner)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from durably.store import MemoryStore, SqliteStore, open_url
+from durably.store import MemoryStore, SqliteStore, administer, open_url
 from durably.store.errors import NotAStore
+from durably.store.sqlite import SqliteAdministration
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,23 @@ def test_anything_else_is_refused_without_repeating_a_password(url: str, hint: s
     assert hint in str(caught.value)
     assert "secret" not in str(caught.value)
     assert caught.value.__context__ is None or "secret" not in str(caught.value.__context__)
+
+
+def test_a_file_can_be_administered_by_another_process() -> None:
+    administration = administer("sqlite:///data/app.db")
+    assert isinstance(administration, SqliteAdministration)
+    assert str(administration.path) == "data/app.db"
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [
+        ("memory://", "ends with its process"),
+        ("postgresql://u:secret@h/db", "not built yet"),
+        ("app.db", "sqlite:///relative.db"),
+    ],
+)
+def test_nothing_else_can_be(url: str, hint: str) -> None:
+    with pytest.raises(NotAStore, match=hint) as caught:
+        administer(url)
+    assert "secret" not in str(caught.value)

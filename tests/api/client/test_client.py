@@ -36,6 +36,7 @@ from durably import (
     wait_for_signal,
     workflow,
 )
+from durably.engine.listing import RunFilters
 
 pytestmark = pytest.mark.anyio
 
@@ -265,6 +266,7 @@ async def test_signals_and_streams(user: User) -> None:
     first, _ = [message async for message in run.stream(topic="other")]
     assert first.at.tzinfo is UTC
     assert await seen(topic="other", after=first.seq) == [1]
+    assert await seen(after=(await run.info()).history_length) == [], "the end has been seen"
     with pytest.raises(RunConflict, match="has ended"):
         await run.signal("stars", 1)
     with pytest.raises(InvalidInput, match="more than 524,288"):
@@ -329,6 +331,27 @@ async def test_lists_are_read_page_by_page(user: User) -> None:
     assert len(await user.list_runs(created_until=late, limit=1_000)) == 130
     assert await user.list_runs(created_from=late) == []
     assert await user.list_runs(status=["FAILED", "CANCELED"], limit=1_000) == []
+
+
+async def test_lists_by_every_filter(user: User) -> None:
+    run = await user.start(nap.options(environment="staging"), 0)
+    await run.result(timeout=10)
+    again = await run.rerun()
+    await again.result(timeout=10)
+    info = await again.info()
+    assert info.started_at is not None
+    assert info.finished_at is not None
+    for filters in (
+        RunFilters(origin=run.id),
+        RunFilters(trigger="RERUN", environment="staging", status="SUCCEEDED"),
+        RunFilters(started_from=info.started_at, started_until=info.started_at + timedelta(hours=1)),
+        RunFilters(finished_from=info.finished_at),
+    ):
+        assert [each.id for each in await user.list_runs(**filters)] == [again.id]
+    assert await user.list_runs(scheduled_from=info.started_at) == []
+    assert await user.list_runs(phase="sleeping") == []
+    with pytest.raises(TypeError, match="runs cannot be listed by 'stauts'"):
+        await user.list_runs(**cast("Any", {"stauts": "FAILED"}))
 
 
 # -- nothing is left out, and nothing is called otherwise

@@ -53,6 +53,12 @@ async def test_lists_go_on_over_pages(api: Any) -> None:
         assert await remote.runs(RunQuery(created_from_us=since_us)) == []
 
 
+async def test_a_value_with_a_comma_is_no_filter_over_http(api: Any) -> None:
+    async with Remote(api.server.url) as remote:
+        with pytest.raises(InvalidInput, match="event has a comma in it"):
+            await remote.runs(RunQuery(event=("a", "b,c")))
+
+
 async def test_refusals_say_what_the_server_said(api: Any) -> None:
     async with Remote(api.server.url) as remote:
         with pytest.raises(RunNotFound, match="there is no run 'nobody'") as missing:

@@ -48,6 +48,13 @@ async def talk() -> int:
     return heard.data
 
 
+@workflow
+async def hold() -> str:
+    await publish("here")
+    await wait_for_signal("go")
+    return "gone"
+
+
 @pytest.fixture
 async def url(launch: Any) -> str:
     api = await launch(Engine("memory://", workflows=[doubled, talk], drain_timeout=0))
@@ -110,12 +117,37 @@ async def test_a_stream_is_a_loop(url: str) -> None:
     await beside(code)
 
 
+async def test_a_stream_that_is_left_holds_no_connection(launch: Any) -> None:
+    api = await launch(Engine("memory://", workflows=[hold], drain_timeout=0))
+    left = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def code() -> None:
+        with SyncClient(api.server.url) as client:
+            run = client.start(hold)
+            messages = run.stream()
+            assert next(messages).data == "here"
+            messages.close()
+            loop.call_soon_threadsafe(left.set)
+            assert run.result(timeout=60) == "gone"
+
+    working = asyncio.ensure_future(beside(code))
+    await left.wait()
+    while api.server.connections > 2:  # that of short requests, and that of the result
+        await asyncio.sleep(0.01)
+    [info] = await api.engine.list_runs()
+    await (await api.engine.get_run(info.id)).signal("go")
+    await working
+
+
 async def test_several_threads_have_one_client(url: str) -> None:
     def code() -> None:
-        with SyncClient(url) as client:
-            with ThreadPoolExecutor(8) as threads:
-                results = threads.map(lambda number: client.start(doubled, number).result(timeout=10), range(8))
-                assert list(results) == [2 * number for number in range(8)]
+        with SyncClient(url) as client, ThreadPoolExecutor(8) as threads:
+
+            def result(number: int) -> int:
+                return client.start(doubled, number).result(timeout=10)
+
+            assert list(threads.map(result, range(8))) == [2 * number for number in range(8)]
 
     await beside(code)
 
@@ -135,29 +167,31 @@ async def test_who_stops_waiting_leaves_nothing_behind(url: str, monkeypatch: py
     def code() -> None:
         with SyncClient(url) as client:
             run = client.start(talk)
-            interrupt(monkeypatch, client)
+            waiting = interrupt(monkeypatch, client)
             with pytest.raises(KeyboardInterrupt):
                 run.result()
             monkeypatch.undo()
+            assert [future.cancelled() for future in waiting] == [True]
             run.signal("number", 0)
             assert run.result(timeout=10) == 0
 
     await beside(code)
 
 
-def interrupt(monkeypatch: pytest.MonkeyPatch, client: SyncClient) -> None:
-    """Ctrl-C while somebody waits: it arrives in `Future.result`."""
+def interrupt(monkeypatch: pytest.MonkeyPatch, client: SyncClient) -> list[Any]:
+    """Ctrl-C while somebody waits: it arrives in `Future.result` of what is given back."""
     portal: Any = vars(client)["_loop"].portal
     original = portal.start_task_soon
+    futures: list[Any] = []
 
     def start_task_soon(work: Callable[[], Any]) -> Any:
         future = original(work)
-
-        def result() -> Any:
-            del future.result
-            raise KeyboardInterrupt
-
-        future.result = result
+        future.result = press
+        futures.append(future)
         return future
 
+    def press() -> Any:
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(portal, "start_task_soon", start_task_soon)
+    return futures

@@ -182,6 +182,12 @@ async def test_a_busy_server_says_when(asked: Ask) -> None:
         assert server.clock.waits == [7]
 
 
+async def test_nobody_is_put_off_for_an_hour(asked: Ask) -> None:
+    async with asked(answer(503, FULL, "Retry-After: 3600"), GOOD) as server:
+        await start(server.client)
+        assert server.clock.waits == [30]
+
+
 async def test_a_policy_of_ones_own(asked: Ask) -> None:
     async with asked(BUSY, GOOD, retry=RetryPolicy.NEVER) as server:
         with pytest.raises(StoreError, match="the queue is full"):
@@ -214,6 +220,26 @@ async def test_a_result_is_waited_for_whatever_is_between(asked: Ask) -> None:
         assert max(server.clock.waits) == 7
         assert server.clock.waits.count(0.1) == 5, "an answer that comes at once is no reason to ask at once"
         assert server.requests[-1].startswith(b"GET /api/v1/workflow-runs/r?wait=30 ")
+
+
+PUBLISHED = 'event: message.published\nid: %d\ndata: {"seq":%d,"at":"2026-01-31T00:00:00Z","topic":"t","data":%d}\n\n'
+
+
+async def test_a_stream_is_connected_anew_behind_what_was_seen(asked: Ask) -> None:
+    streams = [answer(200, PUBLISHED % (3, 3, 30)), LOST, BUSY, answer(200, PUBLISHED % (5, 5, 50)), answer(204, "")]
+    async with asked(GOOD, *streams) as server:
+        run = await server.client.get_run("r")
+        assert [message.data async for message in run.stream(topic="t", after=1)] == [30, 50]
+        seen = [line[15:] for text in server.requests for line in text.split(b"\r\n") if line.startswith(b"Last-Event")]
+        assert seen == [b"1", b"3", b"3", b"3", b"5"]
+        assert server.requests[1].startswith(b"GET /api/v1/workflow-runs/r/stream?topic=t ")
+
+
+async def test_a_stream_that_cannot_be_read_says_so(asked: Ask) -> None:
+    async with asked(GOOD, answer(200, "event: sealed\nid: 3\ndata: {}\n\n")) as server:
+        run = await server.client.get_run("r")
+        with pytest.raises(DurablyError, match="record 3 of run 'r' is sealed"):
+            await anext(run.stream())
 
 
 async def test_redirects_are_not_followed(asked: Ask) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from durably.engine.declare.definitions import Definition, Step, Workflow, step, workflow
-from durably.engine.declare.events import Cron, Event, Trigger
+from durably.engine.declare.events import Event, Trigger
 from durably.engine.errors import DurablyError, NotBuilt
 from durably.engine.loop.run_loop import RunLoop
 from durably.engine.retries.retry import RetryPolicy
@@ -95,7 +95,7 @@ class TestDeclaring:
         ("options", "error", "message"),
         [
             ({"retry": RetryPolicy.NEVER, "retries": 1}, TypeError, "both given"),
-            ({"retry": 3}, TypeError, "it must be a RetryPolicy; a number of retries is retries="),
+            ({"retry": 3}, TypeError, "or the id of a stored one; a number of retries is retries="),
             ({"retries": -1}, ValueError, "retries is -1"),
             ({"retries": True}, TypeError, "retries is True"),
             ({"timeout": -1}, ValueError, "timeout is -1"),
@@ -167,8 +167,6 @@ class TestNotBuilt:
         ("decorator", "option", "value"),
         [
             (step, "concurrency", 1),
-            (step, "on_failure", step(add)),
-            (workflow, "on_failure", step(add)),
             *((workflow, option, 1) for option in ("concurrency", "throttle", "rate_limit", "debounce", "batch")),
             *((workflow, option, 1) for option in ("priority", "singleton", "idempotency", "cancel_on")),
         ],
@@ -177,10 +175,6 @@ class TestNotBuilt:
         with pytest.raises(NotBuilt, match=rf"{decorator.__name__}\({option}=…\) is part of Durably's contract"):
             decorator(**{option: value})
         decorator(**{option: None})(add)
-
-    def test_others(self) -> None:
-        with pytest.raises(NotBuilt, match="retry='p-1'"):
-            step(retry="p-1")(add)
 
 
 class TestPolicy:
@@ -191,12 +185,13 @@ class TestPolicy:
         assert step(add).policy(default) is default
         assert step(retry=other)(add).policy(default) is other
         assert step(retries=2)(add).policy(default) == RetryPolicy(2, backoff="fixed")
+        assert step(retry="stored")(add).policy(default) == "stored"
 
     def test_options_replace_what_was_declared(self) -> None:
         declared = step(retries=2)(add)
         assert declared.options(retry=RetryPolicy.NEVER).policy(RetryPolicy.DEFAULT) is RetryPolicy.NEVER
         declared = step(retry=RetryPolicy.NEVER)(add)
-        assert declared.options(retries=3).policy(RetryPolicy.DEFAULT).max_retries == 3
+        assert declared.options(retries=3).policy(RetryPolicy.DEFAULT) == RetryPolicy(3)
         assert declared.options(timeout=1).policy(RetryPolicy.DEFAULT) is RetryPolicy.NEVER
 
 

@@ -111,6 +111,18 @@ class TestValues:
         with pytest.raises(ValueError, match="jitter"):
             Cron("0 2 * * *", jitter=-1)
 
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"expr": "0 2 30 2 *"}, "'30' is no day-of-month"),
+            ({"timezone": "Mars/Base"}, "time zone 'Mars/Base' is unknown"),
+            ({"catch_up": "twice"}, "catch_up is 'twice'; it must be 'once', 'skip' or 'all'"),
+        ],
+    )
+    def test_a_schedule_is_checked_where_it_is_declared(self, given: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            Cron(**{"expr": "0 2 * * *", **given})
+
 
 MATCHES = [
     ("app/user.created", "app/user.created", True),

@@ -35,8 +35,7 @@ async def on_order(event: Event) -> str:
 
 @workflow
 async def waits(name: str) -> Any:
-    event = await wait_for_event(name)
-    return None if event is None else event.data
+    return (await wait_for_event(name)).data
 
 
 @workflow

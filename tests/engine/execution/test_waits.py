@@ -255,8 +255,8 @@ class SlowStore(MemoryStore):
         self.gate.set()
         self.asked = 0
 
-    async def events_since(self, *query: Any) -> Any:
-        found = await super().events_since(*query)
+    async def events_since(self, name: str, after: tuple[int, int], limit: int, environment: str = "production") -> Any:
+        found = await super().events_since(name, after, limit, environment)
         self.asked += 1
         await self.gate.wait()
         return found

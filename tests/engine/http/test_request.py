@@ -360,7 +360,7 @@ async def test_steps_are_named_after_method_and_host(method: str, url: str, name
         run = await engine.start(once)
         await run.result()
         [started] = await records(run, "attempt.started")
-        assert started.name == name
+        assert (started.name, started.input["method"]) == (name, method.upper())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from durably.engine.http.client import HttpClient
 from durably.engine.http.decoding import MAX_READ
 from durably.engine.http.errors import ConnectionFailed, InvalidRequest
 from durably.engine.http.messages import Request
+from durably.engine.retries.failures import describe
 from tests.engine.http.conftest import LOOPBACK, Names, Raw, Serve
 
 pytestmark = pytest.mark.anyio
@@ -104,6 +105,7 @@ async def test_headers_that_are_no_utf8(client: HttpClient, raw: Raw) -> None:
 async def reason(client: HttpClient, asked: Request) -> tuple[str, str]:
     with pytest.raises(ConnectionFailed) as caught:
         await client.send(asked)
+    assert describe(caught.value).cause is None, "which would quote the whole URL"
     return caught.value.reason, str(caught.value).partition(": ")[2]
 
 

@@ -52,12 +52,12 @@ async def test_an_outage_shorter_than_a_day_switches_nothing_off(open_post: Open
     receiver.answers = [500]
     webhook = Webhook(receiver.url)
     post = await open_post(webhook)
-    await post.tell(*(f"run-{number}" for number in range(50)))
+    await post.tell(*(f"run-{number}" for number in range(12)))
     await post.advance(20 * 3600)
     assert post.courier.standing(webhook).off_at is None
     receiver.answers = [200]
     await post.advance(4 * 3600)
-    assert {(await post.row(f"run-{number}")).status for number in range(50)} == {"DELIVERED"}
+    assert {(await post.row(f"run-{number}")).status for number in range(12)} == {"DELIVERED"}
     assert post.courier.standing(webhook).failures == 0
 
 
@@ -155,16 +155,37 @@ async def test_email_is_never_switched_off(open_post: OpenPost, mailbox: Mailbox
     assert len(mailbox.mails) == 1
 
 
-async def test_a_destination_that_is_not_configured_any_more(open_post: OpenPost, receiver: Receiver) -> None:
+async def test_a_destination_that_is_not_configured_gets_its_message_when_it_is_again(
+    open_post: OpenPost, receiver: Receiver
+) -> None:
+    webhook = Webhook(receiver.url)
+    post = await open_post(webhook)
+    await post.record("run-1", "run-2")
+    await post.die()
+
+    post = await open_post(store=post.store, clock=post.clock)
+    row = await post.row()
+    assert (row.status, row.attempts) == ("PENDING", 1)
+    assert row.error is not None
+    assert "there is no such destination now" in row.error
+    await post.advance(1)
+    await post.die()
+
+    post = await open_post(webhook, store=post.store, clock=post.clock)
+    await post.advance(4)
+    assert sorted(receiver.ids) == sorted([(await post.row("run-1")).message, (await post.row("run-2")).message])
+    assert post.courier.standing(webhook).failures == 0
+
+
+async def test_a_destination_that_never_comes_back(open_post: OpenPost, receiver: Receiver) -> None:
     post = await open_post(Webhook(receiver.url))
     await post.record("run-1")
     await post.die()
-    post = await open_post(store=post.store)
+    post = await open_post(store=post.store, clock=post.clock)
+    await post.advance(DAY)
     row = await post.row()
-    assert receiver.ids == []
     assert (row.status, row.due_us) == ("FAILED", None)
-    assert row.error is not None
-    assert "there is no such destination any more" in row.error
+    assert receiver.ids == []
 
 
 async def test_a_success_under_way_when_it_was_switched_off_does_not_switch_it_on(

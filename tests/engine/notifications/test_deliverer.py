@@ -230,6 +230,18 @@ async def test_an_attempt_of_which_nobody_knows_whether_it_was_recorded(
     assert receiver.ids == [row.message] * requests
 
 
+async def test_a_wait_that_was_recorded_although_nobody_knew_is_kept(open_post: OpenPost, receiver: Receiver) -> None:
+    receiver.answers = [500]
+    store = FailingStore()
+    post = await open_post(Webhook(receiver.url), store=store)
+    await post.tell()
+    store.break_down(happened=True)
+    await post.advance(14)
+    assert (len(receiver.ids), (await post.row()).attempts) == (2, 2)
+    await post.advance(1)
+    assert len(receiver.ids) == 3
+
+
 async def test_while_nothing_can_be_recorded_nothing_is_sent(open_post: OpenPost, receiver: Receiver) -> None:
     store = FailingStore()
     post = await open_post(Webhook(receiver.url), store=store)
@@ -329,6 +341,7 @@ async def test_closing_does_not_wait_for_what_is_due_later(open_post: OpenPost, 
     post = await open_post(Webhook(receiver.url))
     await post.tell()
     await post.deliverer.close(30)
+    assert post.clock.next_us() is None
     await post.advance(48 * 3600)
     assert len(receiver.ids) == 1
     assert (await post.row()).status == "PENDING"

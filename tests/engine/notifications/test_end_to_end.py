@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from anyio.lowlevel import checkpoint
 from msgspec import json
 
 from durably import ChildError, NonRetriableError, RetryPolicy, RunCanceled, RunFailed, step, workflow
@@ -172,6 +174,35 @@ async def test_a_receiver_that_is_down_holds_up_no_run(receiver: Receiver, unuse
         await engine.settle()
         assert engine.core.deliverer.courier.standing(down).off_at is not None
     assert len(receiver.received) == 20
+
+
+async def test_an_engine_that_stops_right_after_a_failure_tells_of_it(receiver: Receiver) -> None:
+    async with telling(Webhook(receiver.url)) as engine:
+        run = await engine.start(at_once)
+        with pytest.raises(RunFailed):
+            await run.result()
+    assert len(receiver.received) == 1
+
+
+async def test_a_receiver_that_hangs_does_not_keep_an_engine_from_stopping(receiver: Receiver) -> None:
+    never = asyncio.Event()
+
+    async def hang() -> web.Response:
+        await never.wait()
+        return web.Response()
+
+    receiver.answers = [hang]
+    async with telling(Webhook(receiver.url)) as engine:
+        engine.core.settings = engine.core.settings._replace(drain_timeout=0)
+        run = await engine.start(at_once)
+        with pytest.raises(RunFailed):
+            await run.result()
+        while not receiver.received:
+            await checkpoint()
+        store = engine.core.store
+    [row] = await store.deliveries([run.id])
+    assert (row.status, row.attempts) == ("PENDING", 0)
+    never.set()
 
 
 # -- crashes

@@ -175,8 +175,8 @@ HOURS = st.sampled_from(["*", "0", "1", "2", "2-3", "*/2", "23"])
 DAYS = st.sampled_from(["*", "*/2"])
 
 
-@settings(deadline=None)  # an example is 1,560 minutes long
-@given(MINUTES, HOURS, DAYS, st.sampled_from(days_of_change()), st.integers(-600, 1200))
+@settings(deadline=None)  # an example is thirteen hours long, minute by minute
+@given(MINUTES, HOURS, DAYS, st.sampled_from(days_of_change()), st.integers(-60, 1200))
 def test_instants_only_grow_and_none_is_left_out(
     minute: str, hour: str, day: str, change: tuple[str, datetime], later: int
 ) -> None:
@@ -185,7 +185,7 @@ def test_instants_only_grow_and_none_is_left_out(
     expression = CronExpression.parse(f"{minute} {hour} {day} * *")
     timetable = CronTimetable(expression, find_zone(zone))
     start += timedelta(minutes=later)
-    clocks = [(start + timedelta(minutes=each)).astimezone(ZoneInfo(zone)) for each in range(26 * 60)]
+    clocks = [(start + timedelta(minutes=each)).astimezone(ZoneInfo(zone)) for each in range(13 * 60)]
     expected: list[int] = []
     latest = clocks[0].replace(tzinfo=None)
     for clock in clocks[1:]:

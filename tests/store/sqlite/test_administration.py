@@ -144,20 +144,6 @@ async def test_an_older_store_is_left_to_the_engine_that_has_it(path: Path) -> N
     await store.close()
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("memory://", "ends with its process"),
-        ("postgresql://u:secret@h/db", "not built yet"),
-        ("app.db", "sqlite:///relative.db"),
-    ],
-)
-def test_only_a_file_has_an_administration(url: str, message: str) -> None:
-    with pytest.raises(NotAStore, match=message) as caught:
-        administer(url)
-    assert "secret" not in str(caught.value)
-
-
 async def test_another_programs_database_is_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path)) as plain:
         plain.execute("CREATE TABLE accounts (id)")

@@ -25,51 +25,53 @@ def plan(database: sqlite3.Connection, statement: tuple[str, list[Any]]) -> list
     return [detail for *_, detail in database.execute(f"EXPLAIN QUERY PLAN {text}", parameters)]
 
 
-SORTED = "USE TEMP B-TREE FOR ORDER BY"
-
-LISTS = [
-    (RunQuery(), ["SCAN runs USING INDEX runs_created"]),
-    (RunQuery(before=(10, 1)), ["SEARCH runs USING INDEX runs_created (created_us<?)"]),
-    (RunQuery(descending=False), ["SCAN runs USING INDEX runs_created"]),
-    (RunQuery(created_from_us=5), ["SEARCH runs USING INDEX runs_created (created_us>?)"]),
-    (RunQuery(workflow=("w",)), ["SEARCH runs USING INDEX runs_workflow (workflow=?)"]),
-    (
-        RunQuery(workflow=("w",), before=(10, 1)),
-        ["SEARCH runs USING INDEX runs_workflow (workflow=? AND created_us<?)"],
-    ),
-    (RunQuery(job=()), ["SCAN runs USING INDEX runs_job_created"]),
-    (RunQuery(job=("j",)), ["SEARCH runs USING INDEX runs_job (job=?)"]),
-    (RunQuery(job=("j",), before=(10, 1)), ["SEARCH runs USING INDEX runs_job (job=? AND created_us<?)"]),
-    (RunQuery(status=("FAILED",)), ["SCAN runs USING INDEX runs_failed"]),
-    (RunQuery(job=("j",), status=("FAILED",)), ["SEARCH runs USING INDEX runs_job (job=?)"]),
-    (RunQuery(status=("RUNNING",)), ["SCAN runs USING INDEX runs_open", SORTED]),
-    (RunQuery(phase=("sleeping",)), ["SCAN runs USING INDEX runs_open", SORTED]),
-    (RunQuery(status=("PENDING",)), ["SCAN runs USING INDEX runs_pending", SORTED]),
-    (
-        RunQuery(job=(), status=("PENDING",), order="scheduled", descending=False),
-        ["SCAN runs USING INDEX runs_pending"],
-    ),
+IN_ORDER = [
+    (RunQuery(), "runs_created"),
+    (RunQuery(before=(10, 1)), "runs_created (created_us<?)"),
+    (RunQuery(descending=False), "runs_created"),
+    (RunQuery(created_from_us=5), "runs_created (created_us>?)"),
+    (RunQuery(workflow=("w",)), "runs_workflow (workflow=?)"),
+    (RunQuery(workflow=("w",), before=(10, 1)), "runs_workflow (workflow=? AND created_us<?)"),
+    (RunQuery(job=()), "runs_job_created"),
+    (RunQuery(job=("j",)), "runs_job (job=?)"),
+    (RunQuery(job=("j",), before=(10, 1)), "runs_job (job=? AND created_us<?)"),
+    (RunQuery(status=("FAILED",)), "runs_failed"),
+    (RunQuery(job=("j",), status=("FAILED",)), "runs_job (job=?)"),
+    (RunQuery(job=(), status=("PENDING",), order="scheduled", descending=False), "runs_pending"),
     (
         RunQuery(job=(), status=("PENDING",), order="scheduled", descending=False, scheduled_from_us=5),
-        ["SEARCH runs USING INDEX runs_pending (scheduled_us>?)"],
-    ),
-    (
-        RunQuery(job=(), finished_from_us=5),
-        ["SEARCH runs USING INDEX runs_finished (finished_us>?)", SORTED],
+        "runs_pending (scheduled_us>?)",
     ),
 ]
 
 
-@pytest.mark.parametrize(("query", "expected"), LISTS)
-def test_common_lists_read_what_they_show(database: sqlite3.Connection, query: RunQuery, expected: list[str]) -> None:
-    assert plan(database, listing(query)) == expected
+@pytest.mark.parametrize(("query", "index"), IN_ORDER)
+def test_common_lists_read_what_they_show_in_its_order(
+    database: sqlite3.Connection, query: RunQuery, index: str
+) -> None:
+    [detail] = plan(database, listing(query))
+    assert detail.endswith(f"USING INDEX {index}"), detail
+
+
+OF_FEW = [
+    (RunQuery(status=("RUNNING",)), "runs_open"),
+    (RunQuery(status=("RUNNING", "PENDING")), "runs_open"),
+    (RunQuery(phase=("sleeping",)), "runs_open"),
+    (RunQuery(status=("PENDING",)), "runs_pending"),
+    (RunQuery(job=(), finished_from_us=5), "runs_finished (finished_us>?)"),
+    (RunQuery(origin="run-1"), "runs_origin (origin=?)"),
+]
+
+
+@pytest.mark.parametrize(("query", "index"), OF_FEW)
+def test_lists_of_few_runs_read_only_those(database: sqlite3.Connection, query: RunQuery, index: str) -> None:
+    first, *_ = plan(database, listing(query))
+    assert first.endswith(f"USING INDEX {index}"), first
 
 
 def test_the_last_run_of_each_job_comes_from_an_index_of_those(database: sqlite3.Connection) -> None:
     details = plan(database, listing(RunQuery(job=(), latest_only=True)))
-    assert any(
-        "USING INDEX runs_job_latest" in detail or "COVERING INDEX runs_job_latest" in detail for detail in details
-    )
+    assert any("INDEX runs_job_latest" in detail for detail in details)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_the_last_run_of_each_job_comes_from_an_index_of_those(database: sqlite3
 )
 def test_tallies_read_what_they_count(database: sqlite3.Connection, query: RunQuery, index: str) -> None:
     first, *_ = plan(database, tally(query, 60))
-    assert first == f"SEARCH runs USING INDEX {index}"
+    assert first.endswith(f"USING INDEX {index}"), first
 
 
 def test_every_combination_is_a_valid_statement(database: sqlite3.Connection) -> None:

@@ -12,7 +12,8 @@ from tests.store.row_makers import arrival, commit, group
 pytestmark = pytest.mark.anyio
 
 RUN = """
-INSERT INTO runs (run, id, workflow, version, "trigger", environment, event_id, test, status, phase, tasks, seq, created_us)
+INSERT INTO runs (run, id, workflow, version, "trigger", environment, event_id, test, status, phase, tasks, seq,
+                  created_us)
 VALUES (?, ?, 'fulfil', 1, 'EVENT', ?, ?, 0, 'RUNNING', 'waiting', 0, 1, 10)
 """
 EVENT = "INSERT INTO events (id, name, received_us, digest, body) VALUES (?, 'parcel/shipped', 10, 'd', '{}')"
