@@ -28,6 +28,7 @@ COMMANDS: dict[str, _Entry] = {
     "signal": _Entry("control", "Send a signal to a run."),
     "rerun": _Entry("control", "Run again what a run did."),
     "fork": _Entry("control", "Go on from the middle of a run, in a new one."),
+    "bulk": _Entry("bulk", "Cancel many runs, or run them again."),
     "export": _Entry("history", "Write a run's history as JSON."),
     "diff": _Entry("diff", "Show what two runs did differently."),
     "replay": _Entry("replay", "Replay a history with the code at hand."),

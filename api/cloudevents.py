@@ -12,7 +12,6 @@
 
 import re
 from base64 import b64decode, b64encode
-from binascii import Error as NotBase64
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, TypeAlias, cast
@@ -65,7 +64,7 @@ def structured(raw: bytes) -> Event[Any]:
             raise _refusal("data_base64 is text in base64, in the place of data")
         try:
             content = b64decode(encoded, validate=True)
-        except (NotBase64, ValueError):
+        except ValueError:
             raise _refusal("data_base64 is not base64") from None
         data = _read(content, str(attributes.get("datacontenttype") or BYTES))
     return _event({name: value for name, value in attributes.items() if value is not None}, data)

@@ -27,7 +27,6 @@ class CurrentKeys:
         """The keys. Raises what reading them raises."""
         if self._next is None:
             self._next = asyncio.ensure_future(self._read_after(self._reading))
-            self._next.add_done_callback(_look)
         return await asyncio.shield(self._next)  # who asked may go; others wait for the same read
 
     async def _read_after(self, before: "asyncio.Future[Keys] | None") -> Keys:
@@ -38,9 +37,3 @@ class CurrentKeys:
         if rows != self._rows:
             self._rows, self._keys = rows, Keys(rows)
         return self._keys
-
-
-def _look(done: "asyncio.Future[Keys]") -> None:
-    """Whoever asked may have gone, and asyncio warns of errors that nobody looked at."""
-    if not done.cancelled():
-        done.exception()

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from msgspec import Raw
@@ -70,7 +71,6 @@ class Arrivals:
 
     def _runs(self, event: Event[Any], body: Raw, now_us: int, environment: str) -> list[tuple[RunRow, RunCreated]]:
         """What it starts: what is registered here, in the event's environment, when the event's time has come."""
-        due_at = event.ts if to_us(event.ts) > now_us + AHEAD_US else None
         runs: list[tuple[RunRow, RunCreated]] = []
         for registered in self._registry.matching(event.name, lambda: decode_json(bytes(body))):
             created = RunCreated(
@@ -82,11 +82,15 @@ class Arrivals:
                 event=body,
                 environment=environment,
                 timeout=registered.timeout,
-                due_at=due_at,
+                due_at=_due_at(event, now_us),
             )
             row = run_row(self._store.new_run(), self._randomness.token(), created, self._clock.now_us(), event)
             runs.append((row, created))
         return runs
+
+
+def _due_at(event: Event[Any], now_us: int) -> datetime | None:
+    return event.ts if to_us(event.ts) > now_us + AHEAD_US else None
 
 
 def run_row(number: int, run_id: str, created: RunCreated, now_us: int, event: Event[Any] | None = None) -> RunRow:

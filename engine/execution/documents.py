@@ -5,7 +5,9 @@ from functools import partial
 
 from durably.engine.errors import DurablyError
 from durably.engine.execution.journal import Journal, settle
+from durably.engine.log.records import refuse_sealed
 from durably.store import DocumentRow, Operation, Refused, Result, Save, Store, Together
+from durably.store.sealed import is_sealed
 
 __all__ = ["DocumentConflict", "Documents"]
 
@@ -22,8 +24,15 @@ class Documents:
         self._journal = journal
 
     async def load(self, kind: str) -> list[DocumentRow]:
-        """All documents of a kind, the oldest first, deleted ones too."""
-        return await self._store.documents(kind)
+        """All documents of a kind, the oldest first, deleted ones too.
+
+        Raises `Sealed` when one that is not deleted cannot be read, for want of a codec or of a key.
+        """
+        rows = await self._store.documents(kind)
+        for row in rows:
+            if row.deleted_us is None:
+                refuse_sealed(row.body)
+        return [row for row in rows if not is_sealed(row.body)]
 
     async def save(self, row: DocumentRow, *others: Operation) -> Result:
         """Write a document, and do `others` in the same commit; what became of them.

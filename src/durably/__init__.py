@@ -53,6 +53,9 @@ from durably.engine.execution.follow import Message
 from durably.engine.handle import Run
 from durably.engine.log.history import History
 from durably.engine.log.info import RunInfo
+from durably.engine.notifications.email import Email
+from durably.engine.notifications.failure import RunFailure
+from durably.engine.notifications.webhook import Webhook
 from durably.engine.retries.retry import Failure, GiveUp, Retry, RetryPolicy
 from durably.engine.values.durations import Duration
 
@@ -86,6 +89,7 @@ __all__ = [
     "Cron",
     "DurablyError",
     "Duration",
+    "Email",
     "Engine",
     "ErrorInfo",
     "Event",
@@ -108,6 +112,7 @@ __all__ = [
     "RunCanceled",
     "RunConflict",
     "RunFailed",
+    "RunFailure",
     "RunInfo",
     "RunNotFound",
     "Signal",
@@ -118,6 +123,7 @@ __all__ = [
     "SyncRun",
     "TimedOut",
     "Trigger",
+    "Webhook",
     "WorkerLost",
     "Workflow",
     "as_completed",

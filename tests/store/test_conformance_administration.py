@@ -149,16 +149,17 @@ async def test_what_is_used_adds_up_by_day_environment_and_workflow(store: Store
     run = store.new_run()
     used = [
         UsageRow(20_000, "production", "fulfil", 1, 1),
-        UsageRow(20_000, "production", "fulfil", 0, 2),
         UsageRow(20_000, "staging", "fulfil", 0, 1),
         UsageRow(20_001, "production", "bill", 1, 0),
+        UsageRow(20_000, "production", "fulfil", 0, 2),
+        UsageRow(20_000, "production", "fulfil", 3, 4),
     ]
     first, *others = (
         group(run, seq, created=row(run) if seq == 1 else None, used=each) for seq, each in enumerate(used, 1)
     )
     await commit(store, first)
     await commit(store, *others)
-    totals = [UsageRow(20_000, "production", "fulfil", 1, 3), *used[2:]]
+    totals = [UsageRow(20_000, "production", "fulfil", 4, 7), *used[1:3]]
     assert await store.usage(20_000, 20_002) == totals
     assert await store.usage(20_000, 20_001) == totals[:2]
     assert await store.usage(20_001, 20_001) == []

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
+from anyio.lowlevel import checkpoint
 
 from durably import (
     DurablyError,
@@ -134,7 +135,7 @@ async def test_a_stream_that_is_left_holds_no_connection(launch: Any) -> None:
     working = asyncio.ensure_future(beside(code))
     await left.wait()
     while api.server.connections > 2:  # that of short requests, and that of the result
-        await asyncio.sleep(0.01)
+        await checkpoint()
     [info] = await api.engine.list_runs()
     await (await api.engine.get_run(info.id)).signal("go")
     await working

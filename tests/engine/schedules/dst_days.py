@@ -27,11 +27,11 @@ ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
 EXPRESSIONS = (
     "30 2 * * *",
     "45 1 * * *",
-    "0 1-3 * * *",
+    "0 1-3 * * SUN,MON",
     "*/20 1,2 * * SUN",
     "0 * * 3,4,10,11 SUN",
     "15,45 2 * 3,4,10,11 SUN",
-    "0 6-18/6 * * 1-5",
+    "0 6-18/6 * * 3",
     "5 23 * * MON-FRI",
     "0 0 * * *",
     "59 23 L * *",

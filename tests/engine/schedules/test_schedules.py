@@ -10,7 +10,8 @@ import pytest
 from msgspec import Raw
 from msgspec.structs import replace
 
-from durably import Cron, workflow
+from durably import Cron, Event, workflow
+from durably.encryption import Encryption
 from durably.engine.execution.arrivals import run_row
 from durably.engine.log.ids import derived_id
 from durably.engine.log.records import NOTHING, RunCreated, from_us, to_us
@@ -19,6 +20,7 @@ from durably.engine.schedules.cron import CronExpression, CronTimetable, OneTime
 from durably.engine.schedules.schedules import Schedule
 from durably.store import MemoryStore, Operation, RunRow, SqliteStore
 from durably.store.protocol import Done
+from durably.store.sealed import SealedStore
 from durably.testing import TestEngine
 from tests.engine.execution.test_crashes import DeadlyStore
 from tests.engine.execution.test_outage import FailingStore
@@ -324,3 +326,18 @@ async def test_positions_are_in_the_file(tmp_path: Any) -> None:
             await engine.clock.advance(MINUTE)
             expected = max(0, (day - 1) * 24)
             assert len(await scheduled(engine)) == expected
+
+
+async def test_runs_of_schedules_are_encrypted_with_the_rest(tmp_path: Any) -> None:
+    @workflow(cron="0 * * * *")
+    async def secret(event: Event, what: str = "a secret default") -> str:
+        return f"{event.name}: {what}"
+
+    path = tmp_path / "durably.db"
+    engine = DownEngine(workflows=[secret])
+    engine.use_store(SealedStore(SqliteStore(path), Encryption(Encryption.new_key())))
+    async with engine:
+        await engine.clock.advance(HOUR)
+        [info] = await engine.list_runs()
+        assert (info.scheduled_for, info.output) == (at("01 01:00"), "durably/schedule: a secret default")
+    assert b"durably/schedule" not in path.read_bytes()
