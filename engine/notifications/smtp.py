@@ -118,7 +118,7 @@ async def submit(server: SmtpServer, mail: EmailMessage, sender: str, recipients
                 use_tls=server.tls == "implicit",
                 start_tls=server.tls == "starttls",
                 local_hostname=sender.rpartition("@")[2].encode("idna").decode(),
-                timeout=TIMEOUT_S,
+                timeout=None,  # ours holds for all of it
             )
     except TimeoutError:
         raise NotDelivered(f"{server} took longer than {TIMEOUT_S} s") from None

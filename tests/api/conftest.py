@@ -13,9 +13,11 @@ from multidict import CIMultiDictProxy
 
 from durably import Engine, Event, NonRetriableError, step, workflow
 from durably.api.limits import LIMITS, Limits
+from durably.api.responses import JSON_API
 from durably.api.server import HttpServer, serve
 from durably.store import MemoryStore, Operation, Store, StoreUnavailable
 from durably.store.protocol import Done
+from tests.conformance.jsonapi import flaws_of
 
 
 @pytest.fixture
@@ -140,7 +142,10 @@ class Api:
 
     async def __call__(self, method: str, path: str, **options: Any) -> Answer:
         async with self.session.request(method, self.server.url + path, **options) as response:
-            return Answer(response.status, response.headers, await response.text())
+            answer = Answer(response.status, response.headers, await response.text())
+        if answer.text and answer.headers["Content-Type"] == JSON_API:  # also of what no application answers
+            assert flaws_of(answer.json) == []
+        return answer
 
     async def get(self, path: str, **options: Any) -> Answer:
         return await self("GET", path, **options)

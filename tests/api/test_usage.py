@@ -139,6 +139,10 @@ async def test_usage_is_filtered_and_sorted(used: Api, query: dict[str, str], ro
     assert await found(used, **query) == rows
 
 
+async def test_runs_of_workflows_are_none_of_jobs(used: Api) -> None:
+    assert (await used.get(PATH)).json["data"]["attributes"]["runs_used"] == 0
+
+
 async def test_each_has_an_id_of_its_own(used: Api) -> None:
     ids = [each["id"] for each in (await used.get(TASKS)).json["data"]]
     assert ids[0] == "2026-01-02/production/one"

@@ -200,6 +200,12 @@ def test_retry_on_names_what_took_its_place() -> None:
     assert "retry_policy" in flaws(attributes(retry_on={}))["/retry_on"]
 
 
+def test_there_is_no_null_override() -> None:
+    for leaf in ("retry_policy", "schedule", "body", "headers.X-A"):
+        refused = flaws(there(**{leaf: None}))
+        assert "there is no null override" in refused[f"/environments/production/{leaf}"]
+
+
 def test_a_one_off_whose_time_has_passed_can_be_written_back() -> None:
     """GET, change, PUT: the time stays what it was, and it does not run again for that."""
     passed = "2025-12-31T00:00:00Z"

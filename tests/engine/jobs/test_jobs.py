@@ -387,6 +387,9 @@ async def test_switching_the_environment_off_mid_chain_cancels_what_waits_there(
     await desk.run(environment="staging")
     await desk.engine.settle()
     await desk.replace(retry_policy="again", environments={**on, "staging": {"enabled": False}})
+    await desk.engine.settle()
+    waiting = [(row.environment, row.status) for row in await desk.runs() if row.trigger == "RETRY"]
+    assert sorted(waiting) == [("production", "PENDING"), ("staging", "CANCELED")], "at once"
     await pass_time(desk, 600)
     assert sorted((row.environment, row.trigger, row.status) for row in await desk.runs()) == [
         ("production", "MANUAL", "FAILED"),

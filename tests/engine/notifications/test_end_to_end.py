@@ -77,9 +77,11 @@ def forget() -> None:
 
 
 @asynccontextmanager
-async def telling(*destinations: Destination, store: Store | None = None) -> AsyncGenerator[TestEngine]:
+async def telling(
+    *destinations: Destination, store: Store | None = None, auto: bool = True
+) -> AsyncGenerator[TestEngine]:
     """An engine that tells these of failures."""
-    engine = TestEngine([fulfil, parent, patient_parent, at_once, sleeper])
+    engine = TestEngine([fulfil, parent, patient_parent, at_once, sleeper], auto=auto)
     engine.settings = engine.settings._replace(notify=destinations, http_allow=("127.0.0.0/8",))
     if store is not None:
         engine.use_store(store)
@@ -266,13 +268,13 @@ async def test_killed_at_every_commit_one_is_recorded_and_told_under_one_id(rece
 async def test_on_a_file(receiver: Receiver, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/store.db"
     receiver.answers = [500, 200]
-    async with telling(Webhook(receiver.url), store=open_url(url)) as engine:
+    async with telling(Webhook(receiver.url), store=open_url(url), auto=False) as engine:
         run = await engine.start(at_once)
         with pytest.raises(RunFailed):
             await run.result()
         await engine.quiesce()
     assert len(receiver.ids) == 1
-    async with telling(Webhook(receiver.url), store=open_url(url)) as engine:
+    async with telling(Webhook(receiver.url), store=open_url(url), auto=False) as engine:
         await engine.clock.advance(10)
         [row] = await engine.core.store.deliveries([run.id])
         assert (row.status, row.attempts) == ("DELIVERED", 2)
