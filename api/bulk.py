@@ -17,7 +17,7 @@ from durably.api.bodies import read_resource
 from durably.api.errors import Problem
 from durably.api.jsonapi import Resource, collection, document
 from durably.api.operations import Kind, Many, One, Operation
-from durably.api.queries import ListQuery, by_cursor, cursor, sort_by
+from durably.api.queries import ListQuery, by_cursor, next_cursor, sort_by
 from durably.engine.bulk.request import Action, BulkRequest, Selection
 from durably.engine.bulk.workflow import PROGRESS, WORKFLOW, Begun, Progress
 from durably.engine.log.info import Status
@@ -109,7 +109,7 @@ class BulkOperations:
             limit=size + 1,
         )
         rows = await self._engine.core.store.runs(wanted)
-        following = cursor(order, rows[size - 1].created_us, rows[size - 1].run) if len(rows) > size else None
+        following = next_cursor(order, wanted, rows)
         return collection(request, [await self._resource(row) for row in rows[:size]], size=size, after=following)
 
     async def preview(self, request: web.Request) -> web.Response:

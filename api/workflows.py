@@ -96,7 +96,7 @@ class Workflows:
         return document(_resource(versions))
 
     async def run(self, request: web.Request) -> web.Response:
-        """Start a run of the newest version; `?wait=30` answers when it has ended, or after so long.
+        """Start a run, of the newest version unless one is asked for; `?wait=30` answers at its end, or after so long.
 
         A run that goes on as another one (`continue_as_new`) is waited for until that one has ended: the answer is
         about the run that was started, and names the next one as `continued_to`.

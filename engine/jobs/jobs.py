@@ -153,9 +153,10 @@ class Jobs:
             before = self.get(job_id)
             world = await self._world(scope)
             fields = check_job(attributes, world, before.fields)
-            if scope is not None:
-                unseen = {name: each for name, each in before.fields.environments.items() if name != scope}
-                fields = replace(fields, environments={**unseen, **fields.environments})
+            unseen = {name: each for name, each in before.fields.environments.items() if scope not in (None, name)}
+            if unseen:  # what is written has to go with what is there besides
+                entries = {name: each.flat() for name, each in {**unseen, **fields.environments}.items()}
+                fields = check_job({**attributes, "environments": entries}, await self._world(None), before.fields)
             row = replace(before.row, body=_encode(fields), version=before.row.version + 1, updated_us=world.now_us)
             return await self._save(row, await self._cancels(job_id, fields))
 

@@ -95,6 +95,6 @@ def _address(text: str) -> Address:
         [address] = header.addresses
         if header.defects or not (address.username and address.domain):
             raise ValueError(text)
-        return Address(display_name=address.display_name, addr_spec=address.addr_spec)  # which checks more
+        return Address(display_name=address.display_name, addr_spec=address.addr_spec)
     except (ValueError, IndexError, HeaderParseError):
         raise ValueError(f"{text!r} is not an e-mail address; it looks like ops@example.com") from None

@@ -1,8 +1,8 @@
 """The server that takes e-mail: what its URL says, and handing it a mail."""
 
 import asyncio
-import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from email.message import EmailMessage
 from importlib import import_module
 from importlib.util import find_spec
@@ -105,37 +105,50 @@ async def submit(server: SmtpServer, mail: EmailMessage, sender: str, recipients
     Raises `NotDelivered`; `Rejected` when the server refused all of them, or the mail itself, for good.
     """
     smtp: Any = import_module("aiosmtplib")
+    client = smtp.SMTP(
+        hostname=server.host,
+        port=server.port,
+        username=server.user,
+        password=server.password,
+        use_tls=server.tls == "implicit",
+        start_tls=server.tls == "starttls",
+        local_hostname=sender.rpartition("@")[2].encode("idna").decode(),
+    )
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            refused, _ = await smtp.send(
-                mail,
-                sender=sender,
-                recipients=recipients,
-                hostname=server.host,
-                port=server.port,
-                username=server.user,
-                password=server.password,
-                use_tls=server.tls == "implicit",
-                start_tls=server.tls == "starttls",
-                local_hostname=sender.rpartition("@")[2].encode("idna").decode(),
-                timeout=None,  # ours holds for all of it
-            )
-    except TimeoutError:
-        raise NotDelivered(f"{server} took longer than {TIMEOUT_S} s") from None
-    except smtp.SMTPRecipientsRefused as error:
-        answers = [_answer(each) for each in error.recipients]
-        final = all(each.code >= PERMANENT for each in error.recipients)
-        raise (Rejected if final else NotDelivered)(f"{server} refused every recipient: {'; '.join(answers)}") from None
-    except smtp.SMTPDataError as error:
-        kind = Rejected if error.code >= PERMANENT else NotDelivered
-        raise kind(f"{server} refused the mail: {_answer(error)}") from None
-    except (smtp.SMTPException, OSError, ssl.SSLError) as error:
-        raise NotDelivered(f"{server}: {_answer(error)}") from None
+            await client.connect()
+            refused, _ = await client.send_message(mail, sender=sender, recipients=recipients)
+        await _take_leave(smtp, client)
+    except (smtp.SMTPException, OSError) as error:
+        raise _failure(smtp, server, error) from None
+    finally:
+        client.close()  # `async with client` would say goodbye to a server that has stopped answering
     return {recipient: f"{answer.code} {answer.message}" for recipient, answer in refused.items()}
 
 
+async def _take_leave(smtp: Any, client: Any) -> None:
+    """The server has the mail: whatever happens now does not matter."""
+    with suppress(smtp.SMTPException, OSError):
+        async with asyncio.timeout(TIMEOUT_S):
+            await client.quit()
+
+
+def _failure(smtp: Any, server: SmtpServer, error: Exception) -> NotDelivered:
+    match error:
+        case smtp.SMTPRecipientsRefused():
+            answers = "; ".join(f"{each.recipient}: {_answer(each)}" for each in error.recipients)
+            final = all(each.code >= PERMANENT for each in error.recipients)
+            return (Rejected if final else NotDelivered)(f"{server} refused every recipient: {answers}")
+        case smtp.SMTPDataError():
+            final = error.code >= PERMANENT
+            return (Rejected if final else NotDelivered)(f"{server} refused the mail: {_answer(error)}")
+        case smtp.SMTPResponseException():
+            return NotDelivered(f"{server}: {_answer(error)}")
+        case TimeoutError():
+            return NotDelivered(f"{server} took longer than {TIMEOUT_S:g} s")
+        case _:
+            return NotDelivered(f"{server}: {error}")
+
+
 def _answer(error: Any) -> str:
-    code = getattr(error, "code", None)
-    text = str(getattr(error, "message", None) or error)
-    recipient = getattr(error, "recipient", None)
-    return " ".join(str(part) for part in (recipient and f"{recipient}:", code, text) if part)
+    return f"{error.code} {error.message}"

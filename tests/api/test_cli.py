@@ -89,8 +89,6 @@ def test_every_command_has_help(durably: Durably, name: str) -> None:
     [
         ["worker", "flows.py"],
         ["verify"],
-        ["usage", "--json"],
-        ["serve", "flows.py", "--http-allow", "10.0.0.0/8"],
     ],
 )
 def test_what_is_not_built_says_so(durably: Durably, command: list[str]) -> None:

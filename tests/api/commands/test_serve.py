@@ -236,5 +236,15 @@ def test_a_target_that_is_not_there_is_bad_use(durably: Durably) -> None:
     assert "did you mean flows.py?" in refusal(durably, "serve", "flow.py", status=2)
 
 
-def test_what_is_not_built_is_refused(durably: Durably) -> None:
-    assert "not built yet" in refusal(durably, "serve", "flows.py", "--http-allow", "10.0.0.0/8", status=2)
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--http-allow", "10.0.0.0/33", "10.0.0.0/33"),
+        ("--http-allow", "10.0.0.1/8", "10.0.0.0/8"),
+        ("--retention", "-1", "-1.0 is not in the range"),
+        ("--quota", "-1", "-1 is not in the range"),
+    ],
+)
+def test_settings_that_cannot_be(durably: Durably, option: str, value: str, said: str) -> None:
+    done = durably("serve", "flows.py", option, value)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr

@@ -127,6 +127,15 @@ async def test_who_sees_one_environment_changes_only_that_one(desk: Desk) -> Non
         await jobs.replace("job", desk.attributes(environments={"staging": {}}), "production")
 
 
+async def test_what_they_write_has_to_go_with_what_they_do_not_see(desk: Desk) -> None:
+    staging = {"enabled": True, "schedule": "0 4 * * *"}
+    await desk.create(schedule=NIGHTLY, environments={"staging": staging, "production": {"enabled": True}})
+    with pytest.raises(Invalid) as refused:
+        await desk.engine.core.jobs.replace("job", desk.attributes(environments={}), "production")
+    assert [flaw.pointer for flaw in refused.value.flaws] == ["/environments/staging/schedule"]
+    assert times(desk) == {"staging": "01-01 04:00", "production": "01-01 02:00"}
+
+
 # -- schedules
 
 

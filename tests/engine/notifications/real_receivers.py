@@ -1,5 +1,6 @@
 """Those who get messages: an HTTP server and a mail server on loopback that keep what came."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from email import policy
@@ -69,6 +70,10 @@ class Mailbox:
         self.sessions: list[Session] = []
         self.refused: dict[str, str] = {}
         self.to_mails = "250 OK"
+        self.answering = asyncio.Event()
+        """While it is not set, mails get no answer."""
+        self.answering.set()
+        self.farewell = "221 Bye"
         self.port = 0
 
     @property
@@ -93,10 +98,17 @@ class Mailbox:
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         del server
+        await self.answering.wait()
         self.sessions.append(session)
         if self.to_mails.startswith("250"):
             self.envelopes.append(envelope)
         return self.to_mails
+
+    async def handle_QUIT(  # noqa: N802 - aiosmtpd calls it so
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        del server, session, envelope
+        return self.farewell
 
 
 _parse: Any = BytesParser(policy=policy.SMTP).parsebytes

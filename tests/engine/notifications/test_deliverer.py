@@ -117,7 +117,7 @@ async def test_a_redirect_is_not_followed(open_post: OpenPost, receiver: Receive
 
 
 async def test_nobody_listening_is_tried_again(open_post: OpenPost, unused_port: int) -> None:
-    post = await open_post(Webhook(f"http://127.0.0.1:{unused_port}/hooks/s3cr3t"))
+    post = await open_post(Webhook(f"http://127.0.0.1:{unused_port}/x9?token=1"))
     await post.tell()
     row = await post.row()
     assert (row.status, row.error) == (

@@ -203,6 +203,19 @@ async def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch, silen
         await send(email_to(url=silent))
 
 
+async def test_a_server_that_stops_answering(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp, "TIMEOUT_S", 0.2)
+    mailbox.answering.clear()
+    with pytest.raises(NotDelivered, match=r"took longer than 0\.2 s"):
+        await send(email_to(url=mailbox.url))
+
+
+async def test_a_mail_that_was_taken_is_not_sent_again_because_the_farewell_failed(mailbox: Mailbox) -> None:
+    mailbox.farewell = "500 you again"
+    await send(email_to(url=mailbox.url))
+    assert len(mailbox.mails) == 1
+
+
 # -- TLS and passwords
 
 
