@@ -140,6 +140,8 @@ class Run(Generic[R]):
 
         Raises `InvalidInput` for an input that misses its annotations, or a step that the run does not have.
         """
+        if run_id is not None and from_step is not None:
+            raise TypeError("run_id and from_step are both given: a rerun from a step has a new id each time")
         engine, row = self._engine, await self._row()
         if row.phase is not None and input is None and row.status == "PENDING":
             raise RunConflict(f"run {self.id!r} has not begun yet; it needs no rerun")

@@ -147,8 +147,9 @@ class Core:
             notify=lambda failure, now_us: deliveries(failure, settings.notify, now_us),
             url=lambda: self.url,
         )
-        own = {HttpClient: self.http, Jobs: self.jobs, Quota: self.quota}
-        self.executor = self._make_executor({**own, **resources}, perform)
+        # Only the client may be another one, such as a test's.
+        provided = {HttpClient: self.http, **resources, Jobs: self.jobs, Quota: self.quota}
+        self.executor = self._make_executor(provided, perform)
         self.followers = Followers(store, self.journal, self.executor.observers)
         self.outages = Outages(
             store,

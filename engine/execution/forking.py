@@ -68,7 +68,8 @@ async def fork(
     except NondeterminismError as error:
         raise NondeterminismError(
             f"run {forked.id!r} cannot be forked at record {point}: what the fork would take over does not fit the "
-            f"code. Fork it at an earlier record, or put fitting code back.\n{error}"
+            f"code. Fork it at an earlier record, or put fitting code back.\n{error}",
+            error.kind,
         ) from None
     await _create(core, replace(new, created_us=now_us), log, lines)
     return new.run, new.id

@@ -50,7 +50,7 @@ class Request(Struct, frozen=True, kw_only=True):
     max_redirects: int = MAX_REDIRECTS
     tls_verify: bool = True
     ca_cert: str | None = None
-    """Certificates in PEM that are trusted, instead of those of the system."""
+    """Certificates in PEM that are trusted, beside those that the system trusts."""
     max_body: int = MAX_BODY
     """The most bytes of the answer's body that are kept, after decompression."""
 

@@ -67,7 +67,7 @@ class Gone(Rejected):
 
 def _printable(text: str) -> str:
     """A reason as one line of bounded length: part of it may come from a foreign server."""
-    line = " ".join("".join(each if each.isprintable() else " " for each in text[: 4 * MAX_REASON]).split())
+    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return line if len(line) <= MAX_REASON else f"{line[:MAX_REASON]}…"
 
 

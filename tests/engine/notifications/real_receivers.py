@@ -73,6 +73,8 @@ class Mailbox:
         self.answering = asyncio.Event()
         """While it is not set, mails get no answer."""
         self.answering.set()
+        self.hung_up = asyncio.Event()
+        """Set when a client goes away while it waits for that answer."""
         self.farewell = "221 Bye"
         self.port = 0
 
@@ -98,7 +100,11 @@ class Mailbox:
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
         del server
-        await self.answering.wait()
+        try:
+            await self.answering.wait()
+        except asyncio.CancelledError:
+            self.hung_up.set()
+            raise
         self.sessions.append(session)
         if self.to_mails.startswith("250"):
             self.envelopes.append(envelope)

@@ -61,6 +61,7 @@ async def test_a_mail_tells_what_failed_when_and_where_to_look(mailbox: Mailbox)
     await send(email_to("Ops <ops@example.com>", "boss@example.com", url=mailbox.url), failure_of(url=url))
     [envelope], [mail] = mailbox.envelopes, mailbox.mails
     assert (envelope.mail_from, envelope.rcpt_tos) == ("durably@example.com", ["ops@example.com", "boss@example.com"])
+    assert mailbox.sessions[0].host_name == "example.com"
     assert mail["From"] == "durably@example.com"
     assert mail["To"] == "Ops <ops@example.com>, boss@example.com"
     assert mail["Message-ID"] == "<msg_1@example.com>"
@@ -208,6 +209,7 @@ async def test_a_server_that_stops_answering(mailbox: Mailbox, monkeypatch: pyte
     mailbox.answering.clear()
     with pytest.raises(NotDelivered, match=r"took longer than 0\.2 s"):
         await send(email_to(url=mailbox.url))
+    await mailbox.hung_up.wait()
 
 
 async def test_a_mail_that_was_taken_is_not_sent_again_because_the_farewell_failed(mailbox: Mailbox) -> None:

@@ -19,7 +19,7 @@ from durably import ChildError, NonRetriableError, RetryPolicy, RunCanceled, Run
 from durably.engine.notifications.destination import Destination
 from durably.engine.notifications.email import Email
 from durably.engine.notifications.webhook import Webhook
-from durably.store import MemoryStore, Operation, Store, open_url
+from durably.store import MemoryStore, Operation, Store, UnknownOutcome, open_url
 from durably.store.protocol import Done
 from durably.testing import TestEngine
 from tests.engine.notifications.real_receivers import Mailbox, Receiver
@@ -263,6 +263,31 @@ async def test_killed_at_every_commit_one_is_recorded_and_told_under_one_id(rece
         assert len(receiver.ids) == requests, dies_at
         assert len(set(receiver.ids)) == 1
         receiver.received.clear()
+
+
+class UnsureStore(MemoryStore):
+    """Of its first commit nobody knows at first whether it happened. It did."""
+
+    sure = False
+
+    def submit(self, batch: Sequence[Operation], done: Done) -> None:
+        if self.sure:
+            super().submit(batch, done)
+            return
+        self.sure = True
+        super().submit(batch, lambda _: None)
+        asyncio.get_running_loop().call_soon(done, UnknownOutcome("the disk said EIO"))
+
+
+async def test_a_failure_of_which_nobody_knew_whether_it_was_recorded_is_told(receiver: Receiver) -> None:
+    async with telling(Webhook(receiver.url), store=UnsureStore()) as engine:
+        run = await engine.start(at_once)
+        with pytest.raises(RunFailed):
+            await run.result()
+        await engine.settle()
+        [row] = await engine.core.store.deliveries([run.id])
+    assert row.status == "DELIVERED"
+    assert receiver.ids == [row.message]
 
 
 async def test_on_a_file(receiver: Receiver, tmp_path: Path) -> None:
