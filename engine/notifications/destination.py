@@ -6,7 +6,6 @@ from hashlib import blake2b
 from typing import Literal, Protocol, runtime_checkable
 
 from durably.engine.http.client import HttpClient
-
 from durably.engine.notifications.message import Envelope
 
 __all__ = ["Destination", "Gone", "NotDelivered", "Rejected", "check_destinations", "destination_id"]
