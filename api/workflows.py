@@ -1,6 +1,7 @@
 """`/api/v1/workflows`: what can be run, and running it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -8,7 +9,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Raw
 
-from durably import DurablyError, Engine, InvalidInput
+from durably import Cron, DurablyError, Engine, InvalidInput
 from durably.api.access import chosen_home
 from durably.api.availability import refuse_work
 from durably.api.bodies import read_document
@@ -19,6 +20,8 @@ from durably.api.queries import BY_NUMBER, ListQuery
 from durably.api.runs import RUN, run_document
 from durably.api.waits import WAIT, Waits, wait_s
 from durably.engine.declare.registry import Registered
+from durably.engine.log.records import from_us
+from durably.engine.schedules.workflows import owner_of
 from durably.engine.values.durations import MAX_DAYS
 
 __all__ = ["Workflows"]
@@ -50,6 +53,14 @@ class TriggerInfo(msgspec.Struct):
     where: str | None
 
 
+class ScheduleInfo(msgspec.Struct):
+    """What starts a workflow by the clock."""
+
+    cron: str
+    timezone: str
+    next_run_at: datetime | None
+
+
 class WorkflowInfo(msgspec.Struct):
     """A workflow that can be run; `version` is the newest of its `versions`."""
 
@@ -57,6 +68,7 @@ class WorkflowInfo(msgspec.Struct):
     version: int
     versions: Sequence[int]
     triggers: Sequence[TriggerInfo]
+    schedules: Sequence[ScheduleInfo]
 
 
 WORKFLOW = Kind("workflow", WorkflowInfo)
@@ -87,13 +99,13 @@ class Workflows:
         by_name: dict[str, list[Registered]] = {}
         for registered in self._engine.core.registry.all():
             by_name.setdefault(registered.name, []).append(registered)
-        return numbered(request, [_resource(versions) for versions in by_name.values()], ListQuery(request).page())
+        return numbered(request, [self._resource(versions) for versions in by_name.values()], ListQuery(request).page())
 
     async def read(self, request: web.Request) -> web.Response:
         """One workflow."""
         name = self._find(request).name
         versions = [each for each in self._engine.core.registry.all() if each.name == name]
-        return document(_resource(versions))
+        return document(self._resource(versions))
 
     async def run(self, request: web.Request) -> web.Response:
         """Start a run, of the newest version unless one is asked for; `?wait=30` answers at its end, or after so long.
@@ -121,23 +133,30 @@ class Workflows:
             await self._waits.hold(request, run.result(timeout=wait))
         return run_document(await run.info(), HTTPStatus.CREATED)
 
+    def _resource(self, versions: Sequence[Registered]) -> Resource:
+        newest = versions[-1]
+        attributes = WorkflowInfo(
+            name=newest.name,
+            version=newest.version,
+            versions=[each.version for each in versions],
+            triggers=[TriggerInfo(trigger.name, trigger.where) for trigger in newest.triggers],
+            schedules=[
+                ScheduleInfo(cron.expr, cron.timezone, self._next_run_at(newest.name, cron))
+                for cron in newest.definition.crons
+            ],
+        )
+        return WORKFLOW.resource(newest.name, attributes)
+
+    def _next_run_at(self, workflow: str, cron: Cron) -> datetime | None:
+        due_us = self._engine.core.schedules.next_due_us(owner_of(workflow), cron.key)
+        return None if due_us is None else from_us(due_us)
+
     def _find(self, request: web.Request, version: int | None = None) -> Registered:
         _ = self._engine.core  # an engine that does not run is no reason to say that there is no such workflow
         try:
             return self._engine.registered(request.match_info["name"], version)
         except DurablyError as error:
             raise Problem(404, "not_found", str(error)) from None
-
-
-def _resource(versions: Sequence[Registered]) -> Resource:
-    newest = versions[-1]
-    attributes = WorkflowInfo(
-        name=newest.name,
-        version=newest.version,
-        versions=[each.version for each in versions],
-        triggers=[TriggerInfo(trigger.name, trigger.where) for trigger in newest.triggers],
-    )
-    return WORKFLOW.resource(newest.name, attributes)
 
 
 def _arguments(registered: Registered, given: Raw) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -51,7 +51,7 @@ class Engine:
 
     Args:
         store: where runs live, as a URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, `memory://`.
-        workflows: workflows, and steps with a trigger.
+        workflows: workflows, and steps with a trigger or a schedule.
         environment: the environment that runs started here belong to.
         lifespan: an async context manager that yields resources by type, for `current().resource(T)` in steps.
         default_retry: the policy of steps and bodies that have none of their own.

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from durably.engine.notifications.destination import NotDelivered, Rejected
 
-__all__ = ["SmtpServer", "submit"]
+__all__ = ["SmtpServer", "check_installed", "submit"]
 
 PORTS = {"smtp": 587, "smtps": 465}
 TIMEOUT_S = 30

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from durably import Engine, workflow
+from durably import Cron, Engine, workflow
+from durably.testing import TestEngine
 
 pytestmark = pytest.mark.anyio
 
@@ -20,10 +21,19 @@ async def test_workflows_are_listed_by_name(api: Any) -> None:
     data = {resource["id"]: resource for resource in answer.json["data"]}
     assert list(data) == ["broken", "greet", "nap", "onboard", "record_click"]
     assert {resource["type"] for resource in data.values()} == {"workflow"}
-    greet = {"name": "greet", "version": 2, "versions": [1, 2], "triggers": []}
+    greet = {"name": "greet", "version": 2, "versions": [1, 2], "triggers": [], "schedules": []}
     assert data["greet"]["attributes"] == greet
     assert data["onboard"]["attributes"]["triggers"] == [{"event": "app/user.*", "where": None}]
     assert (await api.get(f"{WORKFLOWS}/greet")).json["data"] == data["greet"]
+
+
+async def test_schedules_tell_when_they_fire_next(launch: Any) -> None:
+    @workflow(cron=Cron("30 2 * * *", timezone="Europe/Berlin"))
+    async def nightly() -> None: ...
+
+    api = await launch(TestEngine(workflows=[nightly]))  # whose clock begins with the year 2026
+    [schedule] = (await api.get(f"{WORKFLOWS}/nightly")).json["data"]["attributes"]["schedules"]
+    assert schedule == {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "next_run_at": "2026-01-01T01:30:00Z"}
 
 
 async def test_a_run_is_started_and_answered_at_once(api: Any) -> None:
