@@ -15,6 +15,7 @@ from typing import (
     TypeAlias,
     TypeVar,
     Unpack,
+    cast,
     final,
     overload,
 )
@@ -56,7 +57,7 @@ OnFailure: TypeAlias = "Step[..., Any] | Workflow[..., Any] | None"
 
 def _check_on_failure(on_failure: object, name: str) -> OnFailure:
     if on_failure is None or isinstance(on_failure, Step | Workflow):
-        return on_failure
+        return cast("OnFailure", on_failure)  # isinstance leaves its parameters unknown
     raise TypeError(
         f"on_failure of {name!r} is {on_failure!r}; it must be a step or a workflow that takes a RunFailure"
     )

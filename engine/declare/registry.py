@@ -7,14 +7,17 @@ from typing import Any, TypeAlias
 from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.declare.events import Event, TriggerIndex
 from durably.engine.declare.fingerprint import fingerprint
-from durably.engine.errors import DurablyError
+from durably.engine.errors import DurablyError, ErrorInfo, InvalidInput
 from durably.engine.log.records import RunCreated
+from durably.engine.notifications.failure import RunFailure
 from durably.engine.retries.retry import RetryPolicy
 from durably.engine.values.codec import Decode
 
 __all__ = ["Registered", "Registry"]
 
 
+EXAMPLE = RunFailure("run", "workflow", ErrorInfo("Error", ("Error",), "what was wrong"), None)
+"""What handlers of failures are tried with."""
 LookUpPolicy: TypeAlias = Callable[[str], RetryPolicy | None]
 """What the stored policy of an id is; None if there never was one."""
 
@@ -157,7 +160,22 @@ class Registry:
                 )
             registered.registry = self
             self._known[key] = registered
+        for registered in self._known.values():
+            self._check_handler(registered)
         self._triggers = TriggerIndex(self._known.values())
+
+    def _check_handler(self, registered: Registered) -> None:
+        """Refuse an `on_failure` that could not be started, here and not when something has failed."""
+        definition = registered.definition.on_failure
+        handler = None if definition is None else self.get(definition.name, definition.version)
+        if handler is None:
+            return
+        try:
+            handler.signature.bind_input((EXAMPLE,), {})
+        except InvalidInput as error:
+            raise DurablyError(
+                f"on_failure of {registered.name!r} cannot be {handler.name!r}, which takes no RunFailure: {error}"
+            ) from None
 
     def get(self, name: str, version: int) -> Registered | None:
         """The workflow that a run was started with."""

@@ -57,7 +57,8 @@ class Aftermath:
         again = self._successor(run_id, created, error, now_us) if created.job is not None else None
         if again is not None:
             return Consequences([(uuid_of(derived_id(run_id, "retry")), again)])
-        failure = RunFailure(run_id, created.workflow, error, input_of(created), self._link(run_id))
+        what = created.workflow if created.job is None else created.job.job
+        failure = RunFailure(run_id, what, error, input_of(created), self._link(run_id, created))
         quiet = created.parent is not None or created.test
         return Consequences(self._handler(failure, created), () if quiet else self._notify(failure, now_us))
 
@@ -82,9 +83,10 @@ class Aftermath:
         )
         return [(derived_id(failure.run_id, "on_failure"), run)]
 
-    def _link(self, run_id: str) -> str | None:
+    def _link(self, run_id: str, created: RunCreated) -> str | None:
         base = self._url()
-        return None if base is None else f"{base.rstrip('/')}/api/v1/workflow-runs/{quote(run_id, safe='')}"
+        kind = "workflow-runs" if created.job is None else "runs"
+        return None if base is None else f"{base.rstrip('/')}/api/v1/{kind}/{quote(run_id, safe='')}"
 
 
 def input_of(created: RunCreated) -> object:

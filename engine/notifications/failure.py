@@ -14,6 +14,7 @@ class RunFailure(Struct, frozen=True):
 
     run_id: str
     workflow: str
+    """Its name; of a run of a job, the job's id."""
     error: ErrorInfo
     """What it failed with; what a failed step raised is its `cause`."""
     input: Any

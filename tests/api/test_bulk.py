@@ -17,7 +17,7 @@ def body(**attributes: Any) -> dict[str, Any]:
 
 
 async def sleepers(api: Api, count: int) -> list[str]:
-    ids = []
+    ids: list[str] = []
     for _ in range(count):
         answer = await api.post("/api/v1/workflows/nap/actions/run", json={})
         ids.append(answer.json["data"]["id"])

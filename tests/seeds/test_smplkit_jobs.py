@@ -126,7 +126,7 @@ async def test_a_status_that_is_a_success_is_not_retried(jobs: JobApi) -> None:
     assert await story(jobs, **{"filter[job]": "unwanted"}) == [("MANUAL", "FAILED"), ("RETRY", "PENDING")]
 
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "retry_on_timeout": True,
     "retry_on_connection_error": True,
     "retry_statuses": ["1xx", "2xx", "3xx", "4xx", "5xx"],

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from durably import NonRetriableError, RunFailed, step, workflow
+from durably import DurablyError, NonRetriableError, RunFailed, step, workflow
 from durably.engine.notifications.failure import RunFailure
 from durably.testing import TestEngine
 
@@ -155,3 +155,15 @@ def test_other_things_are_no_handlers(handler: Any) -> None:
 
         @workflow(on_failure=handler)
         async def other() -> None: ...
+
+
+async def test_a_handler_that_takes_something_else_is_refused_at_the_start() -> None:
+    @workflow
+    async def counts(failures: int) -> None: ...
+
+    @workflow(on_failure=counts)
+    async def other() -> None: ...
+
+    with pytest.raises(DurablyError, match="on_failure of 'other' cannot be 'counts', which takes no RunFailure"):
+        async with TestEngine(workflows=[other]):
+            pass

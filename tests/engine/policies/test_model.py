@@ -118,16 +118,19 @@ def test_the_waits_are_exact(changed: dict[str, object], expected: list[float]) 
     assert waits(**changed) == expected
 
 
+NOTHING: set[str] = set()
+
+
 @pytest.mark.parametrize(
     ("changed", "retried"),
     [
-        ({}, set()),
+        ({}, NOTHING),
         ({"retry_on_timeout": True}, {"timeout"}),
         ({"retry_on_connection_error": True}, {"connection"}),
         ({"retry_statuses": ["5xx"]}, {"503", "501"}),
         ({"retry_statuses": ["5xx"], "retry_statuses_except": ["501"]}, {"503"}),
         ({"retry_statuses": ["503", "429"], "retry_statuses_except": ["5xx"]}, {"429"}),
-        ({"retry_statuses_except": ["4xx"]}, set()),
+        ({"retry_statuses_except": ["4xx"]}, NOTHING),
         ({"retry_statuses": ["1xx", "3xx", "4xx", "5xx"]}, {"503", "501", "429"}),
     ],
 )
