@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 from msgspec import Raw
 
 from durably.engine.declare.event_content import signal_content
-from durably.engine.errors import RunCanceled, RunConflict, RunFailed, RunNotFound, StoreError
+from durably.engine.errors import InvalidInput, RunCanceled, RunConflict, RunFailed, RunNotFound, StoreError
 from durably.engine.execution.follow import Message, message_of
 from durably.engine.execution.forking import fork, rerun_from
 from durably.engine.execution.inbox import CancelItem, Item, SignalItem, encode_item
@@ -141,7 +141,7 @@ class Run(Generic[R]):
         Raises `InvalidInput` for an input that misses its annotations, or a step that the run does not have.
         """
         if run_id is not None and from_step is not None:
-            raise TypeError("run_id and from_step are both given: a rerun from a step has a new id each time")
+            raise InvalidInput("run_id and from_step are both given: a rerun from a step has a new id each time")
         engine, row = self._engine, await self._row()
         if row.phase is not None and input is None and row.status == "PENDING":
             raise RunConflict(f"run {self.id!r} has not begun yet; it needs no rerun")
