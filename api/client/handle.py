@@ -82,12 +82,14 @@ class ClientRun(Generic[R]):
         run_id: str | None = None,
     ) -> "ClientRun[R]":
         """A new run with the same input, or with another, as `Run.rerun` makes it."""
+        if run_id is None and from_step is None:  # so that it can be asked for again when no answer comes
+            run_id = self._remote.randomness.token()
         info = await self._remote.rerun(
             self.id,
             input=None if input is None else Raw(encode(dict(input))),
             version=version,
             from_step=from_step,
-            run_id=run_id or self._remote.randomness.token(),
+            run_id=run_id,
         )
         return ClientRun(self._remote, info.id, self._decode)
 
