@@ -30,6 +30,8 @@ __all__ = ["runs", "show"]
 STATUSES = ("PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELED")
 PHASES = ("blocked", "queued", "executing", "retrying", "waiting", "sleeping")
 
+TRIGGERS = ("EVENT", "SCHEDULE", "MANUAL", "RERUN", "FORK", "CHILD")
+
 HEADS = tuple(Text(name, "dim") for name in ("run", "workflow", "status", "created", "took", "tasks"))
 ALWAYS = 3
 """Columns that are always there, whole: what a run is called and how it stands."""
@@ -57,7 +59,17 @@ LEAST_ERROR = 16
     metavar="NAME",
     help="Only runs of this workflow; may be given several times.",
 )
+@option(
+    "--trigger",
+    multiple=True,
+    type=click.Choice(TRIGGERS, case_sensitive=False),
+    help="Only runs that began so; may be given several times.",
+)
+@option("--event", multiple=True, metavar="NAME", help="Only runs started by this event; may be given several times.")
+# No environment variable: that one says where a server is, or what a key is for.
+@click.option("--environment", multiple=True, metavar="NAME", help="Only runs there; may be given several times.")
 @option("--since", callback=a_time, metavar="TIME", help="Only runs created since: 15m, 2h, 7d, or a time.")
+@option("--until", callback=a_time, metavar="TIME", help="Only runs created before that.")
 @option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The most that are listed.")
 @reading
 async def runs(
@@ -65,14 +77,26 @@ async def runs(
     status: Sequence[str],
     phase: Sequence[str],
     workflow: Sequence[str],
+    trigger: Sequence[str],
+    event: Sequence[str],
+    environment: Sequence[str],
     since: int | None,
+    until: int | None,
     limit: int,
     server: Server,
     as_json: bool,
 ) -> None:
     """List runs, newest first."""
     wanted = RunQuery(
-        status=tuple(status), phase=tuple(phase), workflow=tuple(workflow), created_from_us=since, limit=limit
+        status=tuple(status),
+        phase=tuple(phase),
+        workflow=tuple(workflow),
+        trigger=tuple(trigger),
+        event=tuple(event),
+        environment=tuple(environment),
+        created_from_us=since,
+        created_until_us=until,
+        limit=limit,
     )
     async with open_source(server) as source:
         found = await source.runs(wanted)

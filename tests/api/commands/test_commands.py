@@ -38,6 +38,21 @@ def test_start_prints_the_id_and_with_wait_what_came_of_it(server: Any) -> None:
     assert "workflow 'ad' is not registered" in server("start", "ad").stderr
 
 
+def test_runs_are_filtered(server: Any, folder: Path) -> None:
+    (folder / "go").touch()
+    server("start", "add", '{"a": 1}', "--wait")
+    server("send", "demo/hello", '{"name": "Ada"}')
+
+    def found(*options: str) -> list[str]:
+        return sorted(run["workflow"] for run in server.json("runs", *options))
+
+    assert found() == ["add", "hello"]
+    assert found("--trigger", "manual") == found("--workflow", "add") == ["add"]
+    assert found("--event", "demo/hello") == found("--trigger", "EVENT") == ["hello"]
+    assert found("--environment", "production", "--since", "1h") == ["add", "hello"]
+    assert found("--environment", "staging") == found("--until", "1h") == []
+
+
 def test_arguments_from_standard_input(server: Any) -> None:
     done = subprocess.run(
         [*server.process.args[:3], "start", "add", "-", "--wait", "--url", server.url],
