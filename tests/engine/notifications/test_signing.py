@@ -67,6 +67,7 @@ def test_without_a_secret_there_is_no_signature() -> None:
 @pytest.mark.parametrize(
     "secret",
     ["", "whsec_", "secret", new_secret()[6:], new_secret(23), new_secret(65), "whsec_!!!!", new_secret() + "é"],
+    ids=["empty", "prefix", "plain", "no prefix", "short", "long", "no base64", "no ascii"],
 )
 def test_secrets_that_cannot_be(secret: str) -> None:
     with pytest.raises(ValueError, match="whsec_ followed by 24 to 64 random bytes") as refused:
