@@ -18,9 +18,11 @@ from durably.api.limits import LIMITS_KEY, MAX_DEPTH, MAX_DOCUMENT
 from durably.api.media_types import check_content_type
 from durably.engine.values.codec import Malformed, check_depth
 
-__all__ = ["decode", "read_body", "read_document", "read_resource", "split"]
+__all__ = ["chosen_id", "decode", "read_body", "read_document", "read_resource", "split"]
 
 T = TypeVar("T")
+MAX_ID = 255
+"""Characters of an id that a client chooses."""
 
 
 async def read_body(request: web.Request, most: int, deadline_s: float) -> bytes:
@@ -97,6 +99,14 @@ async def read_resource(
         detail = f"the resource has the id {data.id[:100]!r}, and the address is that of {id!r}; an id cannot change"
         raise Problem(409, "conflict", detail, pointer="/data/id")
     return data.id, decode(msgspec.json.Decoder(attributes), bytes(data.attributes), "/data/attributes")
+
+
+def chosen_id(given: str | None, kind: str) -> str:
+    """The id that a client has chosen for something new, of this kind. 400 for one that cannot be in an address."""
+    if given is None or not (0 < len(given) <= MAX_ID and given.isprintable()) or given in (".", ".."):
+        detail = f"a {kind} needs an id of your choice: 1 to {MAX_ID} printable characters, and not '.' or '..'"
+        raise Problem(400, "invalid_input", detail, pointer="/data/id")
+    return given
 
 
 async def _read_json(request: web.Request, most: int = MAX_DOCUMENT) -> bytes:

@@ -115,10 +115,11 @@ class BulkOperations:
     async def preview(self, request: web.Request) -> web.Response:
         """Count what fits, and name the newest; nothing is done."""
         asked = await self._asked(request)
-        query = asked.query()
-        rows = await self._engine.core.store.runs(replace(query, limit=SHOWN))
+        rows = await self._engine.core.store.runs(replace(asked.query(), limit=SHOWN))
         attributes = PreviewAttributes(
-            action=asked.action, total=await self._engine.count_runs(query), runs=[row.id for row in rows]
+            action=asked.action,
+            total=await self._engine.count_meant(asked),
+            runs=[row.id for row in rows if row.workflow != WORKFLOW],
         )
         return document(PREVIEW.resource("preview", attributes))
 

@@ -83,8 +83,8 @@ class Destinations:
     async def list(self, request: web.Request) -> web.Response:
         """All of them, in the order of `Engine(notify=…)`."""
         page = ListQuery(request).page()
-        found = self._deliverer.courier.destinations.values()
-        return numbered(request, [self._resource(each) for each in found], page)
+        found = list(self._deliverer.courier.destinations.values())
+        return numbered(request, found, page, self._resource)
 
     async def read(self, request: web.Request) -> web.Response:
         """One of them."""

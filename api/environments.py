@@ -60,9 +60,7 @@ class Environments:
     async def list(self, request: web.Request) -> web.Response:
         """Those that exist from the start, then the others by name."""
         page = ListQuery(request).page()
-        return numbered(
-            request, [_resource(each) for each in await administration_of(self._engine).environments()], page
-        )
+        return numbered(request, await administration_of(self._engine).environments(), page, _resource)
 
     async def create(self, request: web.Request) -> web.Response:
         """A new environment; 409 when there is one of that name."""

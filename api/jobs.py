@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -14,12 +15,12 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from durably import Engine
 from durably.api.access import principal_of
 from durably.api.availability import refuse_work
-from durably.api.bodies import read_document, read_resource
+from durably.api.bodies import chosen_id, read_document, read_resource
 from durably.api.errors import Problem, Problems
 from durably.api.job_runs import RUN, start_run
 from durably.api.jsonapi import Resource, document, no_content, numbered
 from durably.api.operations import Kind, Many, New, One, Operation, Parameter
-from durably.api.queries import BY_NUMBER, ListQuery, filter_by, in_order, sort_by
+from durably.api.queries import BY_NUMBER, ListQuery, filter_by, filter_by_part, in_order, sort_by
 from durably.engine.jobs.beginnings import JobConflict
 from durably.engine.jobs.flaws import Invalid
 from durably.engine.jobs.jobs import JobNotFound, Jobs
@@ -30,7 +31,6 @@ from durably.engine.log.records import from_us
 __all__ = ["JobsApi"]
 
 PATH = "/api/v1/jobs"
-MAX_ID = 255
 MAX_DOCUMENT = 8 * 1024 * 1024
 """The most bytes of a job's document. Each byte of a request's body, of which there may be 1 MiB, can take six."""
 KINDS = ("recurring", "manual", "one_off")
@@ -39,7 +39,7 @@ SCHEDULED = "filter[scheduled]"
 LIST = (
     filter_by("kind", KINDS),
     Parameter(SCHEDULED, bool, "Only those that will fire, one-off ones too, or only the others"),
-    filter_by("name"),
+    filter_by_part("name"),
     sort_by(SORTS, "name"),
     *BY_NUMBER,
 )
@@ -120,7 +120,7 @@ class JobsApi:
         query = ListQuery(request)
         kinds = query.filter("kind", KINDS)
         scheduled = query.flag(SCHEDULED) if SCHEDULED in request.query else None
-        parts = [part.casefold() for part in query.filter("name")]
+        part = query.part("name")
         orders = query.sort(SORTS, "name")
         if not kinds and scheduled is not True:
             kinds = ("recurring", "manual")
@@ -128,19 +128,16 @@ class JobsApi:
             job
             for job in self._jobs.all()
             if (not kinds or job.kind in kinds)
-            and (scheduled is None or self._is_scheduled(job) is scheduled)
-            and (not parts or any(part in job.fields.name.casefold() for part in parts))
+            and (scheduled is None or bool(self._jobs.next_runs_us(job)) is scheduled)
+            and part in job.fields.name.casefold()
         ]
-        resources = [self._resource(request, job) for job in in_order(found, orders, _value)]
-        return numbered(request, resources, query.page())
+        return numbered(request, in_order(found, orders, _value), query.page(), partial(self._resource, request))
 
     async def create(self, request: web.Request) -> web.Response:
         """A new job under the id that the client has chosen."""
         refuse_work(self._engine)
-        job_id, written = await self._written(request)
-        if job_id is None or not (0 < len(job_id) <= MAX_ID and job_id.isprintable()):
-            detail = f"a job needs an id of your choice: 1 to {MAX_ID} printable characters"
-            raise Problem(400, "invalid_input", detail, pointer="/data/id")
+        given_id, written = await self._written(request)
+        job_id = chosen_id(given_id, "job")
         with _refusing():
             job = await self._jobs.create(job_id, written, principal_of(request).environment)
         headers = {"Location": f"{PATH}/{quote(job_id, safe='')}"}
@@ -185,15 +182,16 @@ class JobsApi:
         )
         return given
 
-    def _is_scheduled(self, job: Job) -> bool:
-        return any(self._jobs.next_run_us(job, environment) is not None for environment in job.fields.environments)
-
     def _resource(self, request: web.Request, job: Job) -> Resource:
         """As whoever asks may see it: a key that belongs to an environment sees that one only."""
         fields, own = job.fields, principal_of(request).environment
-        environments = {name: self._environment(job, name) for name in fields.environments if own in (None, name)}
+        enabled, due_us = self._jobs.enabled_in(job), self._jobs.next_runs_us(job)
         writable: dict[str, Any] = {name: getattr(fields, name) for name in _Attributes.__struct_fields__}
-        writable["environments"] = environments
+        writable["environments"] = {
+            name: {**overlay.flat(), "enabled": name in enabled, "next_run_at": _time(due_us.get(name))}
+            for name, overlay in fields.environments.items()
+            if own in (None, name)
+        }
         attributes = JobAttributes(
             **writable,
             kind=job.kind,
@@ -202,15 +200,6 @@ class JobsApi:
             version=job.row.version,
         )
         return JOB.resource(job.id, attributes)
-
-    def _environment(self, job: Job, environment: str) -> dict[str, Any]:
-        """An environment's entry, and when the job runs there next."""
-        next_us = self._jobs.next_run_us(job, environment)
-        return {
-            **job.fields.environments[environment].flat(),
-            "enabled": environment in self._jobs.enabled_in(job),
-            "next_run_at": None if next_us is None else from_us(next_us),
-        }
 
 
 @contextmanager
@@ -227,6 +216,10 @@ def _refusing() -> Generator[None]:
         raise Problem(404, "not_found", str(error)) from None
     except JobConflict as error:
         raise Problem(409, "conflict", str(error)) from None
+
+
+def _time(at_us: int | None) -> datetime | None:
+    return None if at_us is None else from_us(at_us)
 
 
 def _value(job: Job, name: str) -> str | int:

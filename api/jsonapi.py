@@ -1,8 +1,8 @@
 """JSON:API 1.1 documents."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -10,6 +10,8 @@ from aiohttp import web
 from durably.api.responses import JSON_API, common_headers, respond
 
 __all__ = ["Page", "Resource", "collection", "document", "no_content", "numbered"]
+
+T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -41,17 +43,17 @@ def collection(request: web.Request, data: Sequence[Resource], *, size: int, aft
     return _answer({"data": data, "links": {"next": following}, "meta": {"page_size": size}})
 
 
-def numbered(request: web.Request, data: Sequence[Resource], page: Page) -> web.Response:
-    """One page of `data`, a whole list."""
+def numbered(request: web.Request, items: Sequence[T], page: Page, show: Callable[[T], Resource]) -> web.Response:
+    """One page of a whole list; `show` makes resources of the items on it, and of no others."""
     end = page.number * page.size
     following = None
-    if end < len(data):
+    if end < len(items):
         following = str(request.rel_url.update_query({"page[number]": str(page.number + 1)}))
     pagination: dict[str, Any] = {"page": page.number, "size": page.size}
     if page.total:
-        pagination |= {"total": len(data), "total_pages": -(-len(data) // page.size)}
+        pagination |= {"total": len(items), "total_pages": -(-len(items) // page.size)}
     content = {
-        "data": data[end - page.size : end],
+        "data": [show(item) for item in items[end - page.size : end]],
         "links": {"next": following},
         "meta": {"pagination": pagination},
     }

@@ -69,7 +69,7 @@ class ApiKeys:
     async def list(self, request: web.Request) -> web.Response:
         """All keys, the oldest first, revoked ones too."""
         page = ListQuery(request).page()
-        return numbered(request, [_resource(key) for key in await administration_of(self._engine).keys()], page)
+        return numbered(request, await administration_of(self._engine).keys(), page, _resource)
 
     async def create(self, request: web.Request) -> web.Response:
         """A new key. The answer is the only place where it can be read: what is stored is a digest."""

@@ -17,12 +17,12 @@ A module of the API holds the operations on one kind of resource:
         async def list(self, request: web.Request) -> web.Response:
             query = ListQuery(request)
             found = in_order(…, query.sort(ORDERS, default="name"), getattr)
-            return numbered(request, [JOB.resource(job.id, attributes_of(job)) for job in found], query.page())
+            return numbered(request, found, query.page(), resource_of)
 
         async def replace(self, request: web.Request) -> web.Response:
             _, given = await read_resource(request, JobFields, type="job", id=request.match_info["id"])
             …
-            return document(JOB.resource(job.id, attributes_of(job)))
+            return document(resource_of(job))
 
         async def delete(self, request: web.Request) -> web.Response:
             …

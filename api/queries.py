@@ -20,6 +20,7 @@ from durably.engine.log.records import to_us
 from durably.store import RunOrder, RunQuery, RunRow
 
 __all__ = [
+    "AFTER",
     "BY_NUMBER",
     "MAX_PAGE",
     "Interval",
@@ -28,9 +29,11 @@ __all__ = [
     "by_cursor",
     "cursor",
     "filter_by",
+    "filter_by_part",
     "filter_by_time",
     "in_order",
     "next_cursor",
+    "place",
     "sort_by",
 ]
 
@@ -39,6 +42,7 @@ MAX_PAGE = 1_000
 """The most resources on a page."""
 PAGE = 50
 MAX_NUMBER = 1_000_000_000
+AFTER = "page[after]"
 
 
 # -- declaring
@@ -52,7 +56,7 @@ def by_cursor(most: int = MAX_PAGE) -> tuple[Parameter, ...]:
     """For `ListQuery.page_size` and `page_after`: a list that is read from the store page by page."""
     return (
         Parameter("page[size]", _up_to(most), f"Resources on a page; {PAGE} unless given"),
-        Parameter("page[after]", _CURSOR_TEXT, "Where the page begins: take it from `links.next` of the page before"),
+        Parameter(AFTER, _CURSOR_TEXT, "Where the page begins: take it from `links.next` of the page before"),
     )
 
 
@@ -72,6 +76,11 @@ def filter_by(name: str, among: Collection[str] | None = None) -> Parameter:
     """For `ListQuery.filter`."""
     values: Any = str if among is None else Literal[tuple(among)]
     return Parameter(f"filter[{name}]", tuple[values, ...], f"Only those with one of these as `{name}`")
+
+
+def filter_by_part(name: str) -> Parameter:
+    """For `ListQuery.part`."""
+    return Parameter(f"filter[{name}]", str, f"Only those with this as a part of `{name}`, in any case")
 
 
 def filter_by_time(name: str) -> Parameter:
@@ -122,6 +131,10 @@ class ListQuery:
                 known = ", ".join(among)
                 raise _bad(parameter, f"{parameter} is {value[:100]!r}; it is one or several of {known}")
         return values
+
+    def part(self, name: str) -> str:
+        """What `filter[name]` looks for, to be compared with casefolded text; commas are a part of it."""
+        return (self.single(f"filter[{name}]") or "").casefold()
 
     def interval(self, name: str) -> Interval:
         """`filter[name]` as `[a,b)`: `[` and `]` with the end, `(` and `)` without it, `*` for none."""
@@ -178,7 +191,7 @@ class ListQuery:
 
     def page_after(self, order: Order) -> tuple[Any, int] | None:
         """Behind which run the page begins: what it has in this order, and its number (`RunQuery.before`)."""
-        text = self.single("page[after]")
+        text = self.single(AFTER)
         if text is None:
             return None
         try:
@@ -186,8 +199,8 @@ class ListQuery:
         except (ValueError, msgspec.DecodeError):
             found = None
         if found is None or found.order != order or not isinstance(found.value, _values(order) | None):
-            detail = f"page[after] is {text[:100]!r}; take it from links.next of the page before, with the same sort"
-            raise _bad("page[after]", detail)
+            detail = f"{AFTER} is {text[:100]!r}; take it from links.next of the page before, with the same sort"
+            raise _bad(AFTER, detail)
         return found.value, found.run
 
     def _number(self, parameter: str, most: int) -> int | None:
@@ -245,16 +258,14 @@ def next_cursor(order: Order, query: RunQuery, rows: Sequence[RunRow]) -> str | 
     """What it says for the page behind this one, whose `query` asked for one run more to see whether there is one."""
     if len(rows) < query.limit:
         return None
-    last = rows[-2]
-    return cursor(order, _value(last, query.order), last.run)
+    return cursor(order, *place(rows[-2], query.order))
 
 
-def _value(row: RunRow, order: RunOrder) -> int | str | None:
-    """What the run has in this order."""
+def place(row: RunRow, order: RunOrder) -> tuple[int | str | None, int]:
+    """What the run has in this order, and its number: where a list goes on behind it (`RunQuery.before`)."""
     if order == "duration":
-        return None if row.finished_us is None else row.finished_us - row.created_us
-    value: int | str | None = getattr(row, order if order in TEXTS else f"{order}_us")
-    return value
+        return None if row.finished_us is None else row.finished_us - row.created_us, row.run
+    return getattr(row, order if order in TEXTS else f"{order}_us"), row.run
 
 
 def _split(texts: Iterable[str]) -> Iterable[str]:

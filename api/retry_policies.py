@@ -11,11 +11,11 @@ from msgspec.structs import asdict
 
 from durably import Engine
 from durably.api.availability import refuse_work
-from durably.api.bodies import read_resource
+from durably.api.bodies import chosen_id, read_resource
 from durably.api.errors import Problem, Problems
 from durably.api.jsonapi import Resource, document, no_content, numbered
 from durably.api.operations import Kind, Many, New, One, Operation
-from durably.api.queries import BY_NUMBER, ListQuery, filter_by, in_order, sort_by
+from durably.api.queries import BY_NUMBER, ListQuery, filter_by_part, in_order, sort_by
 from durably.engine.log.records import from_us
 from durably.engine.policies.model import PolicyFields
 from durably.engine.policies.policies import Policies, PolicyInUse, PolicyNotFound, StoredPolicy
@@ -23,7 +23,6 @@ from durably.engine.policies.policies import Policies, PolicyInUse, PolicyNotFou
 __all__ = ["RetryPolicies"]
 
 PATH = "/api/v1/retry-policies"
-MAX_ID = 255
 SORTS = ("name", "created_at", "updated_at")
 
 
@@ -63,7 +62,7 @@ class RetryPolicies:
 
     def operations(self) -> list[Operation]:
         one = PATH + "/{id}"
-        listing = (*BY_NUMBER, sort_by(SORTS, "name"), filter_by("name"))
+        listing = (*BY_NUMBER, sort_by(SORTS, "name"), filter_by_part("name"))
         return [
             Operation("GET", PATH, self.list, "Retry policies", "read", query=listing, answers={200: Many(POLICY)}),
             Operation(
@@ -79,23 +78,15 @@ class RetryPolicies:
     async def list(self, request: web.Request) -> web.Response:
         """Policies by name; `filter[name]` is a part of it, in any case."""
         query = ListQuery(request)
-        wanted = [part.casefold() for part in query.filter("name")]
-        orders = query.sort(SORTS, "name")
-        found = [
-            each
-            for each in self._policies.all()
-            if not wanted or any(part in each.fields.name.casefold() for part in wanted)
-        ]
-        ordered = in_order(found, orders, _value)
-        return numbered(request, [_resource(each) for each in ordered], query.page())
+        part, orders = query.part("name"), query.sort(SORTS, "name")
+        found = [each for each in self._policies.all() if part in each.fields.name.casefold()]
+        return numbered(request, in_order(found, orders, _value), query.page(), _resource)
 
     async def create(self, request: web.Request) -> web.Response:
         """A new policy under the id that the client has chosen."""
         refuse_work(self._engine)
-        policy_id, written = await read_resource(request, WrittenPolicy, type=POLICY.type)
-        if policy_id is None or not (0 < len(policy_id) <= MAX_ID and policy_id.isprintable()):
-            detail = f"a policy needs an id of your choice: 1 to {MAX_ID} printable characters"
-            raise Problem(400, "invalid_input", detail, pointer="/data/id")
+        given_id, written = await read_resource(request, WrittenPolicy, type=POLICY.type)
+        policy_id = chosen_id(given_id, "policy")
         created = await self._policies.create(policy_id, _checked(written))
         headers = {"Location": f"{PATH}/{quote(policy_id, safe='')}"}
         return document(_resource(created), HTTPStatus.CREATED, headers)

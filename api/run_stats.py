@@ -142,6 +142,7 @@ class RunStats:
                 created_at=from_us(row.created_us),
             )
             for row in rows
+            if row.run in logs  # else it was deleted just now
         ]
 
     async def _next(self, environments: Sequence[str]) -> NextScheduled | None:
@@ -166,9 +167,8 @@ class RunStats:
     def _due(self, environments: Sequence[str]) -> Iterator[tuple[int, str, str]]:
         jobs = self._engine.core.jobs
         for job in jobs.all():
-            for environment in job.fields.environments:
-                due_us = jobs.next_run_us(job, environment)
-                if due_us is not None and (not environments or environment in environments):
+            for environment, due_us in jobs.next_runs_us(job).items():
+                if not environments or environment in environments:
                     yield due_us, job.id, environment
 
     def _name(self, job_id: str) -> str | None:

@@ -109,8 +109,7 @@ class Usage:
             for row in rows
             if (not workflows or row.workflow in workflows) and (not environments or row.environment in environments)
         ]
-        resources = [_resource(row) for row in in_order(found, orders, getattr)]
-        return numbered(request, resources, query.page())
+        return numbered(request, in_order(found, orders, getattr), query.page(), _resource)
 
 
 def _resource(row: UsageRow) -> Resource:

@@ -99,7 +99,7 @@ class Workflows:
         by_name: dict[str, list[Registered]] = {}
         for registered in self._engine.core.registry.all():
             by_name.setdefault(registered.name, []).append(registered)
-        return numbered(request, [self._resource(versions) for versions in by_name.values()], ListQuery(request).page())
+        return numbered(request, list(by_name.values()), ListQuery(request).page(), self._resource)
 
     async def read(self, request: web.Request) -> web.Response:
         """One workflow."""

@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeGuard, TypeVar, Unpack, cast, overload
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from durably.engine.bulk.request import BulkRequest
-from durably.engine.bulk.workflow import Begun, BulkActions, Progress, run_bulk
+from durably.engine.bulk.workflow import WORKFLOW, Begun, BulkActions, Progress, run_bulk
 from durably.engine.declare.definitions import Step, Workflow
 from durably.engine.declare.event_content import event_content
 from durably.engine.declare.events import Event
@@ -237,9 +238,17 @@ class Engine:
 
     async def start_bulk(self, request: BulkRequest, environment: str | None = None) -> Run[Progress]:
         """Do one thing to many runs, as a run of its own: how far it is it publishes under the topic `progress`."""
-        total = await self.count_runs(request.query())
-        begun = Begun(request=request, total=total, before=(self.core.clock.now_us(), 1 << 62))
+        core, total = self.core, await self.count_meant(request)
+        begun = Begun(request=request, total=total, before=(core.clock.now_us(), core.store.new_run()))
         return await self.start(run_bulk.options(environment=environment), begun)
+
+    async def count_meant(self, request: BulkRequest) -> int:
+        """How many runs a bulk operation would be done to: of those that fit, all but bulk operations."""
+        query = request.query()
+        if query.workflow and WORKFLOW not in query.workflow:
+            return await self.count_runs(query)
+        spared = replace(query, workflow=(WORKFLOW,))
+        return await self.count_runs(query) - await self.count_runs(spared)
 
     async def count_runs(self, query: RunQuery) -> int:
         """How many runs fit."""

@@ -58,9 +58,7 @@ def _hosting(command: F) -> F:
         option("--max-lost", type=click.IntRange(1), help="Crashes after which a step fails.  [default: 3]"),
         option("--drain-timeout", type=click.FloatRange(0), help="Seconds that steps may run on at the end."),
         option("--http-allow", metavar="CIDR", multiple=True, callback=_networks, help=HTTP_ALLOW),
-        option(
-            "--retention", metavar="DAYS", type=click.FloatRange(min=0), callback=_seconds, help=RETENTION
-        ),
+        option("--retention", metavar="DAYS", type=click.FloatRange(min=0), callback=_seconds, help=RETENTION),
         option("--quota", type=click.IntRange(0), help="Runs of jobs in a month.  [default: no limit]"),
         option("--public-url", "url", metavar="URL", help="Where people reach this server, for links in messages."),
         option("--quiet", is_flag=True, help="Do not tell what happens to runs."),

@@ -12,7 +12,7 @@ import msgspec
 from durably.engine.body.commands import describe, input_of, shown
 from durably.engine.body.instance import Instance
 from durably.engine.body.matching import Kind, Mismatch
-from durably.engine.errors import NondeterminismError, qualified_name
+from durably.engine.errors import DurablyError, NondeterminismError, qualified_name
 from durably.engine.log.grammar import Group
 from durably.engine.log.records import (
     AttemptStarted,
@@ -54,12 +54,12 @@ _EXPLANATION: dict[Kind, str] = {
 }
 
 
-def unknown_policy(policy_id: str) -> NondeterminismError:
+def unknown_policy(policy_id: str) -> DurablyError:
     """What to say of a run that names a stored retry policy which was never stored."""
-    return NondeterminismError(
-        f"the run is retried by the stored policy {policy_id!r}, and there never was one of that id. It waits as it "
-        "is, and goes on as soon as there is one: create it with POST /api/v1/retry-policies, or name another one in "
-        "retry="
+    return DurablyError(
+        f"the run needs the stored policy {policy_id!r}, and there never was one of that id. Blocked, not failed: "
+        "nothing is lost, and it goes on as soon as there is one. Create it with POST /api/v1/retry-policies, or name "
+        "another one in retry= and restart"
     )
 
 

@@ -15,7 +15,7 @@ from durably.engine.body.context import current
 from durably.engine.body.inside import continue_as_new, publish
 from durably.engine.bulk.request import BulkRequest
 from durably.engine.declare.definitions import step, workflow
-from durably.engine.errors import DurablyError
+from durably.engine.errors import DurablyError, RunNotFound, StoreError
 from durably.engine.log.ids import derived_id
 from durably.store import RunQuery, RunRow
 
@@ -88,6 +88,10 @@ async def _act(actions: BulkActions, request: BulkRequest, row: RunRow, progress
             await actions.rerun(row.id, request.version, derived_id(current().run_id, row.id))
         elif not await actions.cancel(row.id):
             return replace(progress, skipped=progress.skipped + 1)
+    except RunNotFound:  # too old to be kept, since it was listed
+        return replace(progress, skipped=progress.skipped + 1)
+    except StoreError:  # nothing can be taken just now: the step is tried again
+        raise
     except DurablyError as error:
         return replace(progress, failed=progress.failed + 1, last_error=f"run {row.id}: {error}"[:500])
     return replace(progress, done=progress.done + 1)

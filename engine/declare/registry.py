@@ -16,8 +16,8 @@ from durably.engine.values.codec import Decode
 __all__ = ["Registered", "Registry"]
 
 
-EXAMPLE = RunFailure("run", "workflow", ErrorInfo("Error", ("Error",), "what was wrong"), None)
-"""What handlers of failures are tried with."""
+EXAMPLE = RunFailure("run", "workflow", ErrorInfo("Error", ("Error",), "what was wrong"), {})
+"""What handlers of failures are tried with: a run without arguments."""
 LookUpPolicy: TypeAlias = Callable[[str], RetryPolicy | None]
 """What the stored policy of an id is; None if there never was one."""
 

@@ -73,7 +73,7 @@ class Aftermath:
         run = RunCreated(
             workflow=handler.name,
             version=handler.version,
-            input=Raw(handler.signature.bind_input((failure,), {}).raw),
+            input=Raw(handler.signature.bind((failure,), {}).raw),  # what misses its annotation fails it, not us
             trigger="CHILD",
             event=NOTHING,
             environment=created.environment,

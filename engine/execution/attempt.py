@@ -15,6 +15,7 @@ from durably.engine.body.beginning import Beginning
 from durably.engine.body.calls import StepCall
 from durably.engine.body.context import StepContext, enter
 from durably.engine.errors import StepError
+from durably.engine.log.records import Published
 from durably.engine.retries.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Attempt(Struct, eq=False):
     interrupted: bool = False
     messages: int = 0
     """How many it has published."""
+    unsaid: list[Published] = []
+    """Those that wait for the run to be loaded before they go into the log; or they go there with the outcome."""
     task: asyncio.Task[Any] | None = None
 
     @property

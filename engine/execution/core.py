@@ -15,18 +15,20 @@ from durably.engine.execution.aftermath import Aftermath
 from durably.engine.execution.arrivals import Arrivals
 from durably.engine.execution.attempt import Attempt, Perform
 from durably.engine.execution.background import Background
+from durably.engine.execution.beginnings import start
+from durably.engine.execution.blocking import Blocking
 from durably.engine.execution.children import Children
 from durably.engine.execution.deadlines import wake
 from durably.engine.execution.documents import Documents
 from durably.engine.execution.executor import Executor
 from durably.engine.execution.follow import Followers
-from durably.engine.execution.inbox import OutcomeItem, encode_item
 from durably.engine.execution.journal import Journal
 from durably.engine.execution.live import LiveRun
 from durably.engine.execution.loader import Loader, Runs
 from durably.engine.execution.lookups import Lookups
 from durably.engine.execution.outages import Outages
 from durably.engine.execution.outbox import Outbox
+from durably.engine.execution.outcomes import Outcome
 from durably.engine.execution.pump import Pump
 from durably.engine.execution.recovery import LookUps, feed_inbox, resume
 from durably.engine.execution.retention import Retention
@@ -35,22 +37,16 @@ from durably.engine.execution.waits import Waits
 from durably.engine.http.client import HttpClient
 from durably.engine.jobs.jobs import Jobs
 from durably.engine.jobs.quota import Quota
-from durably.engine.log.records import (
-    AttemptLost,
-    End,
-    RunBlocked,
-    RunCreated,
-)
+from durably.engine.log.records import AttemptLost, End, RunCreated
 from durably.engine.log.state import RunState
 from durably.engine.notifications.courier import Courier
 from durably.engine.notifications.deliverer import Deliverer
 from durably.engine.notifications.deliveries import deliveries
 from durably.engine.policies.policies import Policies
-from durably.engine.retries.failures import describe
 from durably.engine.schedules.schedules import Schedules
 from durably.engine.schedules.workflows import CronRuns, owner_of
 from durably.engine.timing.timers import Timers
-from durably.store import Append, InboxRow, Operation, Put, Result, RunRow, Store, TriggerRow
+from durably.store import Append, InboxRow, Operation, Result, RunRow, Store, TriggerRow
 from durably.store.runtime import SECOND_US, Clock, Randomness
 from durably.store.sealed import refuse_unreadable
 
@@ -100,7 +96,7 @@ class Core:
         )
         self.http = HttpClient(settings.http_allow)
         self.documents = Documents(store, self.journal)
-        self.policies = Policies(self.documents, now_us=clock.now_us, changed=self.unblock)
+        self.policies = Policies(self.documents, now_us=clock.now_us, changed=self._look_at_blocked)
         self.registry = Registry(definitions, settings.default_retry, self.policies.lookup, builtin=builtin)
         self.loader = Loader(
             store,
@@ -150,6 +146,9 @@ class Core:
         # Only the client may be another one, such as a test's.
         provided = {HttpClient: self.http, **resources, Jobs: self.jobs, Quota: self.quota}
         self.executor = self._make_executor(provided, perform)
+        self.blocking = Blocking(
+            store, self.journal, self.background, self.runs, self.executor, load=self.loader.request_number
+        )
         self.followers = Followers(store, self.journal, self.executor.observers)
         self.outages = Outages(
             store,
@@ -194,8 +193,8 @@ class Core:
 
     async def open(self) -> None:
         """Open the store, register the workflows, and go on with every run that has not ended."""
-        await self.store.open()
         try:
+            await self.store.open()
             await refuse_unreadable(self.store)
             await self._register()
             await self.arrivals.open()
@@ -206,7 +205,7 @@ class Core:
             await self.deliverer.open()
             self.retention.open()
         except BaseException:
-            await self.store.close()
+            await self.abandon()  # some of it has begun
             raise
         self.background.spawn(self._recover(), "recovery")
 
@@ -240,7 +239,11 @@ class Core:
         self.retention.close()
         self.executor.admission.close()
         for attempt in await self.executor.attempts.drain(self.settings.drain_timeout):
-            self.loader.when_loaded(attempt.run, partial(self._note_drain, attempt))
+            note, state = partial(self._note_drain, attempt), attempt.run.state
+            if state is not None and state.blocked is not None:
+                note()  # nothing else is done with such a run
+            else:
+                self.loader.when_loaded(attempt.run, note)
         if self.journal.failure is None and not self.failed.done():
             await self.journal.committer.drain()
             await self.deliverer.close(self.settings.drain_timeout)  # before `settle`, which waits as long as it takes
@@ -256,7 +259,7 @@ class Core:
         await self.store.close()
 
     async def abandon(self) -> None:
-        """Stop as `kill -9` would: nothing more is written, nobody is waited for. For tests of what comes after."""
+        """Stop as `kill -9` would: nothing more is written, nobody is waited for."""
         self.draining = self._abandoned = True
         self.journal.stop()
         self.followers.stop()
@@ -303,8 +306,8 @@ class Core:
     @property
     def idle(self) -> bool:
         """Whether nothing can happen but by time, by a running body, or from outside."""
-        due = (self.timers, self.schedules, self.starting)
-        return self.journal.committer.idle and all(each.idle for each in due) and not self.background.busy
+        parts = (self.journal, self.timers, self.schedules, self.starting)
+        return all(each.idle for each in parts) and not self.background.busy
 
     # -- runs that go on
 
@@ -352,7 +355,7 @@ class Core:
             run.drop()
             self.loader.request(run)  # which says so
             return
-        self.executor.start(run, run.registered)
+        start(run, run.registered, self.executor)
 
     def _arm(self, run: LiveRun) -> None:
         assert run.state is not None
@@ -425,35 +428,13 @@ class Core:
     # -- runs whose code does not fit
 
     def _block(self, run: LiveRun, code: str, error: NondeterminismError) -> None:
-        state = run.state
-        if state is not None and (state.blocked is None or state.blocked.code != code):
-            record = RunBlocked(code=code, error=describe(error))
-            self.executor.append(run, self.executor.stamp(state), [record])
-        self._shelve(run)
+        self.blocking.block(run, code, error)
 
-    def unblock(self) -> None:
-        """What runs are blocked for may be there now: look at them again."""
-        self.background.spawn(self._load_blocked(), "blocked runs")
+    def _shelve(self, run: LiveRun, outcome: Outcome) -> None:
+        self.blocking.shelve(run, outcome)
 
-    async def _load_blocked(self) -> None:
-        read, after = self.background.read, 0
-        while rows := await read(partial(self.store.open_runs, after, PAGE)):
-            for row in rows:
-                run = self.runs.get(row.run)
-                if run is not None and run.blocked and not run.loading:
-                    run.drop()
-                if row.phase == "blocked":
-                    self.loader.request_number(row.run)
-            after = rows[-1].run
-
-    def _shelve(self, run: LiveRun) -> None:
-        """Keep what attempts of a blocked run came to, until code that fits is there (DESIGN rule 13)."""
-        for outcome in run.outcomes.values():
-            if not outcome.taken:
-                item = OutcomeItem(outcome.step, outcome.attempt, outcome.start, outcome.records)
-                row = InboxRow(run.number, self.clock.now_us(), encode_item(item))
-                self.journal.add(Put(row, after=_nobody))
-        run.outcomes.clear()
+    def _look_at_blocked(self) -> None:
+        self.blocking.look_again()
 
     # -- commits and their failures
 
@@ -479,10 +460,5 @@ class Core:
         await self.background.read(self.policies.load)
         await self.background.read(self.jobs.load)
         self.deliverer.look()
+        self.blocking.look_again()
         await self._recover()
-
-
-def _nobody(result: Result | StoreError) -> bool:
-    """Nobody waits: what was put is read when the run is loaded, and if it failed, the attempt counts as lost."""
-    del result
-    return False

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from durably.engine.execution.beginnings import start, start_again
 from durably.engine.execution.endings import stop, time_up
 from durably.engine.execution.executor import Executor
 from durably.engine.execution.live import LiveRun
@@ -34,12 +35,12 @@ def _retry_step(run: LiveRun, key: str, executor: Executor) -> None:
 
 
 def _retry_body(run: LiveRun, _key: str, executor: Executor) -> None:
-    executor.start_again(run)
+    start_again(run, executor)
 
 
 def _start(run: LiveRun, _key: str, executor: Executor) -> None:
     assert run.registered is not None, "it is loaded, and not blocked"
-    executor.start(run, run.registered)
+    start(run, run.registered, executor)
 
 
 def _time_up(run: LiveRun, _key: str, executor: Executor) -> None:

@@ -1,7 +1,9 @@
 """Documents of the store as the engine writes them: durable when `save` returns."""
 
 import asyncio
-from functools import partial
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 from durably.engine.errors import DurablyError
 from durably.engine.execution.journal import Journal, settle
@@ -9,7 +11,10 @@ from durably.engine.log.records import refuse_sealed
 from durably.store import DocumentRow, Operation, Refused, Result, Save, Store, Together
 from durably.store.sealed import is_sealed
 
-__all__ = ["DocumentConflict", "Documents"]
+__all__ = ["DocumentConflict", "Documents", "to_its_end"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class DocumentConflict(DurablyError):  # noqa: N818 - named as the errors of the contract are
@@ -50,3 +55,13 @@ class Documents:
                 f"{row.kind} {row.id!r} exists already, or was changed meanwhile: read it again ({result.reason})"
             )
         return result
+
+
+def to_its_end(change: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A change of documents that goes on though who asked for it has gone: memory is to know what the store has."""
+
+    @wraps(change)
+    async def changed(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.shield(asyncio.ensure_future(change(*args, **kwargs)))
+
+    return changed

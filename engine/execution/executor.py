@@ -12,13 +12,11 @@ from typing import Any, ClassVar, TypeAlias
 
 import structlog
 
-from durably.engine.body.beginning import Beginning
 from durably.engine.body.context import LogLine
 from durably.engine.body.ending import conclude
-from durably.engine.body.instance import Instance, Undecodable
+from durably.engine.body.instance import Undecodable
 from durably.engine.body.mismatch import unknown_policy
 from durably.engine.body.replay import undecodable
-from durably.engine.declare.registry import Registered
 from durably.engine.errors import DurablyError, RunConflict, StepError
 from durably.engine.execution.admission import Admission
 from durably.engine.execution.attempt import Attempt, Attempts, Ended, Perform
@@ -30,29 +28,24 @@ from durably.engine.execution.outcomes import Outcome, outcome_of
 from durably.engine.execution.settings import Settings
 from durably.engine.execution.usage import used
 from durably.engine.execution.waiters import Waiters
-from durably.engine.log.grammar import Carry
 from durably.engine.log.limits import history_too_long, nearly_full, too_long
 from durably.engine.log.records import (
     AttemptFailed,
     AttemptStarted,
     BodyFailed,
-    BodyStarted,
     Command,
     End,
     Input,
     Record,
     RunCanceled,
     RunContinued,
-    RunCreated,
     RunFailed,
-    RunStarted,
     RunSucceeded,
     StepCanceled,
     StepScheduled,
     encode_record,
 )
 from durably.engine.log.state import RunState
-from durably.engine.log.versions import ANYIO, ENGINE, PYTHON
 from durably.engine.loop.budget import CpuBudget
 from durably.store import Append, LogRow, Result, RunRow, Written
 from durably.store.runtime import SECOND_US, Clock, Randomness
@@ -79,8 +72,8 @@ class Executor:
 
     They are handed in: `when_loaded` runs an action once a run is in memory, `arm` wakes a run when its next timer is
     due, `expire` ends a wait whose deadline has come, `rest` says that a run waits, `forget` that it is done with,
-    `block` that its code does not fit, `shelve` keeps outcomes of a blocked run, and `watched` stops the engine when a
-    callback fails.
+    `block` that its code does not fit, `shelve` keeps an outcome of a blocked run, and `watched` stops the engine when
+    a callback fails.
     """
 
     def __init__(
@@ -99,7 +92,7 @@ class Executor:
         rest: Callable[[LiveRun], None],
         forget: Callable[[LiveRun], None],
         block: Callable[[LiveRun, DurablyError], None],
-        shelve: Callable[[LiveRun], None],
+        shelve: Callable[[LiveRun, Outcome], None],
         watched: Callable[[Ended], Ended],
     ) -> None:
         self.settings = settings
@@ -129,53 +122,6 @@ class Executor:
 
     # -- activations
 
-    def create(self, run: LiveRun, created: RunCreated, registered: Registered, row: RunRow) -> None:
-        """Create a run and start its body at once, in one commit (rule 2: n + 1 commits for `engine.start`)."""
-        now_us = row.created_us
-        state = run.state = RunState()
-        started = self._started(created, registered)
-        beginning = Beginning(run.id, created, now_us, started, now_us)
-        self._new_body(run, registered, beginning, Carry())
-        # The instance is fed with the state that run.created leaves behind, so that record comes first.
-        misfit = self._feed(run, started, before=[created], created=row, now_us=now_us)
-        if misfit is not None:
-            self.append(run, now_us, [created], created=row)
-            self._give_up(run, misfit)
-        assert state.created is created
-
-    def create_delayed(self, run: LiveRun, created: RunCreated, registered: Registered, row: RunRow) -> None:
-        """Create a run whose body starts later."""
-        run.state, run.registered = RunState(), registered
-        self.append(run, row.created_us, [created], created=row)
-
-    def start(self, run: LiveRun, registered: Registered) -> None:
-        """The first activation of a run that was created in an earlier commit."""
-        state = self._state(run)
-        assert state.created is not None
-        started = self._started(state.created, registered)
-        now_us = self.stamp(state)
-        beginning = Beginning(run.id, state.created, state.created_us, started, now_us)
-        self._new_body(run, registered, beginning, run.carry or Carry())
-        self.activate(run, started, now_us=now_us)
-
-    def start_again(self, run: LiveRun) -> None:
-        """The next incarnation of a body whose retry is due."""
-        state, registered = self._state(run), run.registered
-        assert registered is not None
-        assert run.beginning is not None
-        assert run.carry is not None
-        self._new_body(run, registered, run.beginning, run.carry)
-        self.activate(run, BodyStarted(attempt=state.body_attempt + 1))
-
-    def _started(self, created: RunCreated, registered: Registered) -> RunStarted:
-        seed = int(self.randomness.token()[:12], 16) if created.resumed is None else created.resumed.seed
-        return RunStarted(code=registered.code, python=PYTHON, anyio=ANYIO, engine=ENGINE, seed=seed)
-
-    @staticmethod
-    def _new_body(run: LiveRun, registered: Registered, beginning: Beginning, carry: Carry) -> None:
-        run.registered, run.beginning = registered, beginning
-        run.instance = Instance(registered, beginning, carry)
-
     def activate(
         self,
         run: LiveRun,
@@ -188,11 +134,13 @@ class Executor:
     ) -> bool:
         """Feed one input to a loaded run and append it with the commands that followed, as one group.
 
-        Then what lies in its inbox and is for it now. False when the run is blocked instead: the input is still to be
-        fed.
+        Then what lies in its inbox and is for it now. False when the run is blocked instead: it is created all the
+        same, by the records `before`, and the input is still to be fed.
         """
         misfit = self._feed(run, record, before=before, created=created, taken=taken, now_us=now_us)
         if misfit is not None:
+            if created is not None:
+                self.append(run, created.created_us, before, created=created)
             self._give_up(run, misfit)
             return False
         if run.kept:
@@ -404,9 +352,9 @@ class Executor:
             return
         run.attempts.pop(key, None)
         records = outcome_of(attempt, value, error, self.clock.now_us(), self.randomness.uniform)
-        run.outcomes[key] = Outcome(key, attempt.number, attempt.start, records)
+        outcome = run.outcomes[key] = Outcome(key, attempt.number, attempt.start, records, tuple(attempt.unsaid))
         if run.blocked:
-            self.shelve(run)
+            self.shelve(run, outcome)
         elif run.state is not None and not run.todo and not run.loading:
             self.deliver(run, key)
         else:
@@ -423,13 +371,13 @@ class Executor:
             if outcome.taken:  # nobody waits for it any more: let it not lie in the inbox for ever
                 self.append(run, self.stamp(state), (), taken=outcome.taken)
             return
-        records = outcome.records
-        last = records[-1]
+        records = (*outcome.messages, *outcome.records)
+        last = outcome.records[-1]
         if isinstance(last, AttemptFailed):
             self.append(run, self.stamp(state), records, taken=outcome.taken)
         elif not self.activate(run, last, before=records[:-1], taken=outcome.taken) and not outcome.taken:
             run.outcomes[key] = outcome
-            self.shelve(run)
+            self.shelve(run, outcome)
 
     def _unwound(self, run: LiveRun, key: str) -> None:
         if run.interrupted.pop(key, None) is not None and not run.interrupted:

@@ -13,12 +13,13 @@ from durably.engine.body.instance import Instance, Undecodable
 from durably.engine.body.replay import replay
 from durably.engine.body.replayer import beginning_of
 from durably.engine.declare.registry import Registered
-from durably.engine.errors import InvalidInput, NondeterminismError
+from durably.engine.errors import InvalidInput, NondeterminismError, RunConflict
 from durably.engine.execution.arrivals import run_row
 from durably.engine.execution.core import Core
 from durably.engine.execution.live import LiveRun
 from durably.engine.execution.outbox import Parcel
 from durably.engine.execution.pump import SLICE_US
+from durably.engine.execution.usage import used
 from durably.engine.log.changes import Changes
 from durably.engine.log.fork import Forked, Prefix, as_scheduled, fork_point, take_over
 from durably.engine.log.grammar import Entry, Incarnation, parse
@@ -59,7 +60,14 @@ async def fork(
     Raises:
         InvalidInput: there is no such place, or a change comes too late there or does not fit.
         NondeterminismError: what would be taken over does not fit the code.
+        RunConflict: the workflow is retried by a stored policy that nobody knows.
     """
+    missing = registered.missing_policy(())
+    if missing is not None:
+        raise RunConflict(
+            f"run {forked.id!r} cannot be forked: its workflow is retried by the stored policy {missing!r}, and there "
+            "never was one of that id. Create it with POST /api/v1/retry-policies first"
+        )
     point, now_us = fork_point(entries, at), core.clock.now_us()
     new = replace(forked, run=core.store.new_run(), id=core.randomness.token(), trigger="FORK", origin=forked.id)
     prefix = take_over(entries, point, changed, Forked(forked.id, new.id, from_us(now_us)))
@@ -178,6 +186,8 @@ async def _create(core: Core, row: RunRow, log: Sequence[Entry], lines: Sequence
     for record in _reaching(log, state):
         core.executor.outbox.pack(parcel, row.id, state, record, now_us)
     append = Append(row.run, records, created=row, after=(run, (), lines, parcel))
+    if state.started_us is not None:
+        append.used = used(state, now_us, began=True, tasks=state.tasks)
     core.executor.outbox.attach(parcel, append)
     core.journal.add(append)
     await asyncio.shield(stored)  # who asked for the run may go, and it is there all the same

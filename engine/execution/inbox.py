@@ -20,6 +20,7 @@ from durably.engine.log.records import (
     EventAwaited,
     EventReceived,
     Input,
+    Published,
     RunCreated,
     SignalAwaited,
     SignalReceived,
@@ -69,10 +70,11 @@ class OutcomeItem(Struct, tag="outcome", tag_field="type", frozen=True):
     attempt: int
     start: int
     records: tuple[AttemptFailed | StepSucceeded | StepFailed, ...]
+    messages: tuple[Published, ...] = ()
 
-    def outcome(self, item: int) -> Outcome:
-        """The outcome, as it would have been fed; `item` is where it lies."""
-        return Outcome(self.step, self.attempt, self.start, self.records, (item,))
+    def outcome(self, *items: int) -> Outcome:
+        """The outcome, as it would have been fed; `items` are where it lies."""
+        return Outcome(self.step, self.attempt, self.start, self.records, self.messages, items)
 
 
 class EventItem(Struct, tag="event", tag_field="type", frozen=True):

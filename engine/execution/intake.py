@@ -11,6 +11,7 @@ from durably.engine.declare.events import Event
 from durably.engine.declare.registry import Registered
 from durably.engine.errors import EventConflict, InvalidInput, RunConflict, StoreError
 from durably.engine.execution.arrivals import Prepared, run_row
+from durably.engine.execution.beginnings import create, create_delayed
 from durably.engine.execution.core import Core
 from durably.engine.execution.journal import settle
 from durably.engine.log.limits import MAX_EVENTS
@@ -55,9 +56,9 @@ class Intake:
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         run.stored = stored
         if created.due_at is None:
-            core.executor.create(run, created, registered, row)
+            create(run, created, registered, row, core.executor)
         else:
-            core.executor.create_delayed(run, created, registered, row)
+            create_delayed(run, created, registered, row, core.executor)
         await stored
         return row.run, row.id
 

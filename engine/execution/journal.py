@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -17,6 +18,7 @@ from durably.store import (
     Store,
     StoreFailure,
     StoreUnavailable,
+    Together,
 )
 from durably.store.runtime import SECOND_US, Clock
 
@@ -74,6 +76,23 @@ class Journal:
         """Take note of nothing any more, and write nothing that is queued."""
         self._stopped = True
         self.committer.stop()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way, or what is waits for the store to be there again."""
+        return self.committer.idle or self.failure is not None
+
+    async def written(self) -> bool:
+        """Wait until all that was added before is durable. False when nobody knows whether it is."""
+        if self.failure is not None:
+            return False
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.add(Together((), after=partial(settle, answer)))
+        try:
+            await answer
+        except StoreError:
+            return False
+        return True
 
     def check_writable(self) -> None:
         """Raise `StoreError` when new work has to be refused: the store cannot be written just now."""

@@ -205,7 +205,11 @@ class Loader:
                     self._check_policies(run.registered, run.instance.named)
         except DurablyError as error:
             run.loading = False
+            if run.instance is not None:  # all of it was replayed, and then a policy was missing
+                run.instance.evict()
+                run.instance = None
             self.block(run, error)
+            self._runs.rest(run)
             yield
             return
         run.loading = run.blocked = False

@@ -27,14 +27,20 @@ async def publish(executor: "Executor", attempt: Attempt, topic: str, data: Raw)
     note = Published(message=f"{attempt.key}/message#{attempt.messages}", topic=topic, data=data)
     attempt.messages += 1
     await executor.journal.committer.wait_for_room()
-    executor.when_loaded(attempt.run, partial(_append, executor, attempt, note))
+    if not attempt.run.blocked:  # there is no end to how much could pile up
+        attempt.unsaid.append(note)
+        executor.when_loaded(attempt.run, partial(_append, executor, attempt))
 
 
-def _append(executor: "Executor", attempt: Attempt, note: Published) -> None:
+def _append(executor: "Executor", attempt: Attempt) -> None:
+    """Put what an attempt has to say into the log, unless its outcome has taken it there meanwhile."""
     run, state = attempt.run, attempt.run.state
-    if state is None or run.blocked or attempt.interrupted or attempt.key not in state.steps:
+    if state is None or run.attempts.get(attempt.key) is not attempt:
         return  # nobody wants to hear of this attempt any more
-    if too_long(state.seq + 1, run.size):
+    notes, attempt.unsaid = attempt.unsaid, []
+    if not notes or attempt.key not in state.steps:
+        return
+    if too_long(state.seq + len(notes), run.size):
         log.warning("message.dropped", run_id=run.id, reason="the run's history is full")
         return
-    executor.append(run, executor.stamp(state), [note])
+    executor.append(run, executor.stamp(state), notes)

@@ -13,8 +13,8 @@ from durably.engine.execution.executor import Executor
 from durably.engine.execution.follow import Followers
 from durably.engine.execution.live import LiveRun
 from durably.engine.execution.loader import Runs
-from durably.engine.execution.outcomes import Outcome
-from durably.engine.log.records import AttemptFailed, AttemptStarted, StepFailed, StepSucceeded
+from durably.engine.execution.outcomes import outcome_in
+from durably.engine.log.records import AttemptStarted
 from durably.store import Append, Ingest, Operation, Store, Written
 
 __all__ = ["Outages"]
@@ -51,15 +51,12 @@ class Outages:
         for operation in operations:
             run, records, *_ = operation.after
             run.unsaved -= 1
-            outcome = [each for each in records if isinstance(each, AttemptFailed | StepSucceeded | StepFailed)]
+            outcome = outcome_in(records, run.state)
             for record in records:
                 if isinstance(record, AttemptStarted):
                     self._executor.admission.leave(run, record.step)
-            if outcome:
-                last = outcome[-1]
-                known = run.state.steps.get(last.step) if run.state is not None else None
-                start = known.start if known is not None else 0
-                run.outcomes[last.step] = Outcome(last.step, last.attempt, start, tuple(outcome))
+            if outcome is not None:
+                run.outcomes[outcome.step] = outcome
             self._concerned.add(run)
         for run in self._concerned:
             run.fenced = True

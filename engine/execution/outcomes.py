@@ -1,6 +1,6 @@
 """What became of an attempt, as the records that say so: decided where the body ended, whatever the run does then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,9 @@ from msgspec import Raw, Struct
 
 from durably.engine.body.calls import StepCall
 from durably.engine.errors import NonRetriableError
-from durably.engine.log.records import AttemptFailed, StepFailed, StepSucceeded, from_us
+from durably.engine.log.records import AttemptFailed, Published, Record, StepFailed, StepSucceeded, from_us
+from durably.engine.log.state import RunState
+from durably.engine.log.steps import sender_of
 from durably.engine.retries.failures import describe, judge, unreadable_retry_after
 from durably.engine.retries.retry import GiveUp, RetryPolicy
 from durably.engine.values.codec import Unencodable, encode_result
@@ -18,7 +20,7 @@ from durably.store.runtime import SECOND_US
 if TYPE_CHECKING:
     from durably.engine.execution.attempt import Attempt
 
-__all__ = ["Outcome", "failure", "outcome_of", "success"]
+__all__ = ["Outcome", "failure", "outcome_in", "outcome_of", "success"]
 
 log = structlog.get_logger("durably")
 
@@ -30,8 +32,21 @@ class Outcome(Struct, frozen=True):
     attempt: int
     start: int
     records: tuple[AttemptFailed | StepSucceeded | StepFailed, ...]
+    messages: tuple[Published, ...] = ()
+    """What the attempt published last and is not in the log yet: it comes before the records."""
     taken: tuple[int, ...] = ()
     """The inbox item it was kept in while the run was blocked."""
+
+
+def outcome_in(records: Sequence[Record], state: RunState | None) -> Outcome | None:
+    """What a group tells that an attempt came to, if it does. `state` is what the group has led to."""
+    ends = [each for each in records if isinstance(each, AttemptFailed | StepSucceeded | StepFailed)]
+    if not ends:
+        return None
+    step, attempt = ends[-1].step, ends[-1].attempt
+    known = state.steps.get(step) if state is not None else None
+    said = [each for each in records if isinstance(each, Published) and sender_of(each) == step]  # not by the body
+    return Outcome(step, attempt, known.start if known is not None else 0, tuple(ends), tuple(said))
 
 
 def outcome_of(

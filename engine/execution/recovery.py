@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from durably.engine.errors import ErrorInfo, WorkerLost, qualified_names
 from durably.engine.execution.admission import SUSPECT_AFTER
+from durably.engine.execution.beginnings import start
 from durably.engine.execution.deadlines import wake
 from durably.engine.execution.endings import cancel
 from durably.engine.execution.executor import Executor
@@ -44,7 +45,7 @@ def resume(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look_up:
     if state.blocked is not None:
         executor.append(run, executor.stamp(state), [RunUnblocked(code=run.registered.code)])
     if state.started_us is None and state.start_us is None and not _is_canceled(run, items):
-        executor.start(run, run.registered)
+        start(run, run.registered, executor)
     feed_inbox(run, items, executor, look_up)
     if run.blocked:  # by what was fed: the attempts that it came from are not lost
         return
@@ -64,11 +65,11 @@ def feed_inbox(run: LiveRun, items: Sequence[InboxRow], executor: Executor, look
     new = [row for row in items if not (row.item in run.taken or row.item in run.kept or row.item in run.lookups)]
     cancels = [row.item for row in new if not _put_in_place(run, row, executor, look_up)]
     for key in list(run.outcomes):
-        if run.is_open:
+        if run.is_open and not run.blocked:  # as it may be by the one before
             executor.deliver(run, key)
     executor.offer(run)
     for number in cancels:
-        if run.is_open:
+        if run.is_open and not run.blocked:
             cancel(run, (number,), executor)
     if not run.is_open:
         executor.discard(run, [row.item for row in items])
@@ -82,7 +83,8 @@ def _put_in_place(run: LiveRun, row: InboxRow, executor: Executor, look_up: Look
                 return False
             executor.discard(run, [row.item])
         case OutcomeItem() as item:
-            run.outcomes[item.step] = item.outcome(row.item)
+            before = run.outcomes.get(item.step)  # it may lie there twice
+            run.outcomes[item.step] = item.outcome(row.item, *(() if before is None else before.taken))
         case LookBackItem() as item:
             look_up.back(run, item.wait, row.item)
         case KnownChildItem() as item:

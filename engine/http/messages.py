@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct, field
@@ -129,10 +130,8 @@ class Response(Struct, frozen=True, omit_defaults=True):
         if not self.as_bytes:
             return self.as_text
         found = _CHARSET.search(self.headers.get("content-type", ""))
-        try:
-            return self.as_bytes.decode(found[1] if found else "utf-8", "replace")
-        except LookupError:  # a charset that Python does not know
-            return self.as_bytes.decode("utf-8", "replace")
+        charset = found[1] if found and _is_charset(found[1]) else "utf-8"
+        return self.as_bytes.decode(charset, "replace")
 
     def __repr__(self) -> str:
         return f"<Response {self.status} with {self.body_bytes:,} bytes>"  # no body, which may be long or secret
@@ -146,6 +145,20 @@ class Response(Struct, frozen=True, omit_defaults=True):
 
 
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
+
+
+_NO_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"})
+"""What Python decodes and nobody sends: they raise, take quadratic time, or give what is no Unicode."""
+
+
+@lru_cache(maxsize=256)
+def _is_charset(name: str) -> bool:
+    """Whether Python can decode text that is said to be in it."""
+    try:
+        "a".encode(name)  # which refuses what is no text, such as base64
+    except (LookupError, UnicodeError):
+        return False
+    return codecs.lookup(name).name not in _NO_CHARSETS
 
 
 def _utf8(content: bytes, *, whole: bool) -> str | None:

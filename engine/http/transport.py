@@ -1,5 +1,6 @@
 """One request and its answer over aiohttp. Only this module imports aiohttp, which takes its time."""
 
+import re
 import socket
 import ssl
 import zlib
@@ -174,7 +175,7 @@ def _reason(error: Exception) -> tuple[Unreachable, str]:  # noqa: PLR0911 - one
         case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
             return "refused", "the connection was refused"
         case aiohttp.ClientResponseError():
-            return "transport", f"the answer is no HTTP ({error.message.partition(chr(10))[0].rstrip(':')})"
+            return "transport", f"the answer is no HTTP ({_QUOTING.split(error.message)[0]})"
         case zlib.error() | EOFError():
             return "transport", "the answer's gzip is broken"
         case aiohttp.ServerDisconnectedError():
@@ -187,6 +188,10 @@ def _reason(error: Exception) -> tuple[Unreachable, str]:  # noqa: PLR0911 - one
             return "transport", f"the connection failed ({_words(error)})"
         case _:
             return "transport", f"the connection failed ({type(error).__name__})"
+
+
+_QUOTING = re.compile("[:\n]")
+"""What stands before a piece of the answer in aiohttp's messages; it may be a secret."""
 
 
 def _words(error: OSError) -> str:

@@ -13,7 +13,7 @@ from durably.engine.access.environments import KIND as ENVIRONMENT
 from durably.engine.access.environments import environments_in
 from durably.engine.errors import DurablyError, ErrorInfo, RunConflict, StoreError
 from durably.engine.execution.arrivals import run_row
-from durably.engine.execution.documents import DocumentConflict, Documents
+from durably.engine.execution.documents import DocumentConflict, Documents, to_its_end
 from durably.engine.execution.inbox import CancelItem, encode_item
 from durably.engine.execution.journal import Journal
 from durably.engine.jobs.beginnings import begin_again, begin_by_hand, begin_on_schedule, environment_for
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
 
 
 class Jobs:
-    """All jobs. Changes come one after another, so that each sees what the one before has left.
+    """All jobs. Changes come one after another, those of policies too, so that each sees what the one before has left.
 
     `look` is told of runs that have got something into their inbox.
     """
@@ -85,14 +85,15 @@ class Jobs:
         self._clock = clock
         self._look = look
         self._live: dict[str, Job] = {}
-        self._changing = asyncio.Lock()
+        self._changing = policies.changing
 
     async def load(self) -> None:
-        """Read what is stored, and let schedules go on from where they were."""
-        newest = {row.id: row for row in await self._documents.load(KIND)}
-        self._live = {row.id: _stored(row) for row in newest.values() if row.deleted_us is None}
-        for row in newest.values():
-            self._schedule(row.id, row.updated_us)
+        """Read what is stored, and let schedules go on from where they were. What is known stays as it is."""
+        async with self._changing:  # what is written meanwhile must not be taken back by what was read before
+            for row in {row.id: row for row in await self._documents.load(KIND)}.values():
+                known = self._live.get(row.id)
+                if known is None or known.row != row:
+                    self._take(row)
 
     # -- asking
 
@@ -115,19 +116,27 @@ class Jobs:
         """Ids of the jobs that name a retry policy, for themselves or in an environment."""
         return [job.id for job in self.all() if policy_id in _policies_of(job.fields)]
 
-    def next_run_us(self, job: Job, environment: str) -> int | None:
-        """When its schedule fires next there; None when it does not."""
-        return self._schedules.next_due_us(_owner(job.id), _name(job.fields, environment))
+    def next_runs_us(self, job: Job) -> dict[str, int]:
+        """When its schedules fire next, by environment; those where they do not are left out."""
+        if job.kind == "manual":
+            return {}
+        owner, fields = _owner(job.id), job.fields
+        found = {
+            name: self._schedules.next_due_us(owner, _name(fields, name))
+            for name in fields.environments
+            if is_enabled(fields, name)
+        }
+        return {name: due_us for name, due_us in found.items() if due_us is not None}
 
     def enabled_in(self, job: Job) -> list[str]:
         """Where it may be run. A one-off job disables itself where it has fired."""
-        named = (name for name in job.fields.environments if is_enabled(job.fields, name))
-        if job.kind != "one_off":
-            return list(named)
-        return [name for name in named if self.next_run_us(job, name) is not None]
+        if job.kind == "one_off":
+            return list(self.next_runs_us(job))
+        return [name for name in job.fields.environments if is_enabled(job.fields, name)]
 
     # -- changing
 
+    @to_its_end
     async def create(self, job_id: str, attributes: Mapping[str, Any], scope: str | None = None) -> Job:
         """A new job. Raises `DocumentConflict` when there is one of that id, `Invalid` when it is none.
 
@@ -143,6 +152,7 @@ class Jobs:
             )
             return await self._save(row)
 
+    @to_its_end
     async def replace(self, job_id: str, attributes: Mapping[str, Any], scope: str | None = None) -> Job:
         """Another content for a job: what is left out goes back to its default.
 
@@ -160,6 +170,7 @@ class Jobs:
             row = replace(before.row, body=_encode(fields), version=before.row.version + 1, updated_us=world.now_us)
             return await self._save(row, await self._cancels(job_id, fields))
 
+    @to_its_end
     async def delete(self, job_id: str) -> None:
         """Delete a job, and cancel its runs that have not begun. Its history stays, and its id can be taken again."""
         async with self._changing:
@@ -185,14 +196,17 @@ class Jobs:
 
     async def _save(self, row: DocumentRow, cancels: Sequence[Operation] = ()) -> Job:
         result = await self._documents.save(row, *cancels)
-        job = _stored(row)
-        if row.deleted_us is None:
-            self._live[row.id] = job
-        else:
-            del self._live[row.id]
-        self._schedule(row.id, row.updated_us)
+        self._take(row)
         self._look(_woken(result))
-        return job
+        return _stored(row)
+
+    def _take(self, row: DocumentRow) -> None:
+        """From now on this is the job."""
+        if row.deleted_us is None:
+            self._live[row.id] = _stored(row)
+        else:
+            self._live.pop(row.id, None)
+        self._schedule(row.id, row.updated_us)
 
     # -- schedules
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from durably.engine.errors import DurablyError
-from durably.engine.execution.documents import DocumentConflict, Documents
+from durably.engine.execution.documents import DocumentConflict, Documents, to_its_end
 from durably.engine.policies.model import PolicyFields, to_retry_policy
 from durably.engine.retries.retry import RetryPolicy
 from durably.store import DocumentRow
@@ -56,13 +56,15 @@ class Policies:
         self._now_us = now_us
         self._changed = changed
         self._newest: dict[str, StoredPolicy] = {}
-        self._changing = asyncio.Lock()
+        self.changing = asyncio.Lock()
+        """Held while policies change, and while jobs do, which refer to them: each sees what the other has left."""
         self.referencing: Callable[[str], list[str]] = _nobody
         """The jobs that refer to a policy, by id."""
 
     async def load(self) -> None:
         """Read what is stored."""
-        self._newest = {row.id: _stored(row) for row in await self._documents.load(KIND)}
+        async with self.changing:  # what is changed meanwhile may be newer than what was read
+            self._newest = {row.id: _stored(row) for row in await self._documents.load(KIND)}
 
     def lookup(self, policy_id: str) -> RetryPolicy | None:
         """What the policy of that id means, deleted or not; None if there never was one."""
@@ -80,9 +82,10 @@ class Policies:
             raise PolicyNotFound(policy_id)
         return found
 
+    @to_its_end
     async def create(self, policy_id: str, fields: PolicyFields) -> StoredPolicy:
         """A new policy. Raises `DocumentConflict` when there is one of that id."""
-        async with self._changing:
+        async with self.changing:
             found = self._newest.get(policy_id)
             if found is not None and found.row.deleted_us is None:
                 raise DocumentConflict(f"retry policy {policy_id!r} exists already: PUT replaces it")
@@ -92,17 +95,19 @@ class Policies:
         self._changed()
         return created
 
+    @to_its_end
     async def replace(self, policy_id: str, fields: PolicyFields) -> StoredPolicy:
         """Another content for a policy. It holds from the next failure on."""
-        async with self._changing:
+        async with self.changing:
             row = self.get(policy_id).row
             return await self._save(
                 replace(row, body=_encode(fields), version=row.version + 1, updated_us=self._now_us())
             )
 
+    @to_its_end
     async def delete(self, policy_id: str) -> None:
         """Delete a policy. Raises `PolicyInUse` while jobs refer to it."""
-        async with self._changing:
+        async with self.changing:
             row = self.get(policy_id).row
             if jobs := self.referencing(policy_id):
                 raise PolicyInUse(policy_id, jobs)

@@ -230,7 +230,7 @@ SELECT run, id, seq FROM runs WHERE phase IS NULL AND finished_us < ? ORDER BY f
 
 -- name: keep_last_run
 -- The session remembers the largest run number before some are forgotten.
-UPDATE sessions SET last_run = (SELECT coalesce(max(run), 0) FROM runs) WHERE ended_us IS NULL
+UPDATE sessions SET last_run = max(last_run, (SELECT coalesce(max(run), 0) FROM runs)) WHERE ended_us IS NULL
 
 -- name: forget_log
 -- The logs of these runs are deleted.

@@ -1,13 +1,16 @@
 """`/api/v1/runs`: runs of jobs over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
 from aiohttp import web
 
+from durably.engine.execution.journal import settle
+from durably.store import Forget, Forgotten, LogRow, Result
 from tests.api.conftest import Launch
 from tests.api.job_api import JOBS, RUNS, JobApi, open_job_api
 from tests.api.test_jobs import key
@@ -231,6 +234,59 @@ async def test_a_cursor_goes_through_all_of_them(jobs: JobApi, sort: str) -> Non
         found += [each["id"] for each in page["data"]]
         path = page["links"]["next"]
     assert found == whole
+
+
+@pytest.mark.parametrize("sort", ["-created_at", "total_duration_ms", "-scheduled_for", "status"])
+async def test_a_page_begins_behind_a_run(jobs: JobApi, sort: str) -> None:
+    """The vendor's SDK gives its users runs and no cursors, so a run's id has to do."""
+    jobs.destination.statuses = [200, 500, 200, 500]
+    await jobs.policy()
+    await jobs.create(retry_policy="again")
+    for _ in range(4):
+        await jobs.run()
+    whole = [each["id"] for each in await jobs.runs(sort=sort)]
+    for place, run_id in enumerate(whole):
+        behind = await jobs.runs(sort=sort, **{"page[after]": run_id.upper()})
+        assert [each["id"] for each in behind] == whole[place + 1 :]
+
+
+async def test_a_page_begins_behind_no_run_that_is_gone_or_out_of_sight(jobs: JobApi) -> None:
+    await jobs.create()
+    foreign, staging = await jobs.run(), await key(jobs, "read", "staging")
+    for run_id in (foreign, "00000000-0000-4000-8000-000000000000"):
+        answer = await jobs.api.get(RUNS, params={"page[after]": run_id}, headers=staging)
+        assert (answer.status, answer.error["source"]["parameter"]) == (400, "page[after]")
+
+
+@pytest.mark.parametrize("path", [RUNS, "/api/v1/run_stats", f"{RUNS}/id", f"{RUNS}/id/actions/rerun"])
+async def test_a_run_that_is_deleted_while_it_is_read(jobs: JobApi, path: str) -> None:
+    """Its retention is over just then, between the list and the logs."""
+    jobs.destination.statuses = [500]
+    await jobs.create()
+    run_id = await jobs.run()
+    core = jobs.engine.core
+    records, first_records = core.store.records, core.store.first_records
+
+    async def forget() -> None:
+        gone: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        core.journal.add(Forget(core.clock.now_us() + 1, 10, after=partial(settle, gone)))
+        assert (await gone) == Forgotten(1, 0)
+
+    async def records_behind(runs: Sequence[int]) -> dict[int, list[LogRow]]:
+        await forget()
+        return await records(runs)
+
+    async def first_behind(runs: Sequence[int]) -> dict[int, LogRow]:
+        await forget()
+        return await first_records(runs)
+
+    core.store.records = records_behind  # type: ignore[method-assign]  # it is deleted before it is read
+    core.store.first_records = first_behind  # type: ignore[method-assign]  # as above
+    method = "POST" if path.endswith("rerun") else "GET"
+    answer = await jobs(method, path.replace("id", run_id))
+    assert answer.status == (404 if "id" in path else 200)
+    if path == RUNS:
+        assert answer.json["data"] == []
 
 
 async def test_the_last_completed_run_of_each_job_and_environment(jobs: JobApi) -> None:

@@ -66,7 +66,7 @@ async def test_a_new_job_is_answered_as_it_is_stored(jobs: JobApi) -> None:
     assert (await jobs.get(f"{JOBS}/a%2Fb%20c"))["data"]["id"] == "a/b c"
 
 
-@pytest.mark.parametrize("job_id", ["", "x" * 256, "a\nb"])
+@pytest.mark.parametrize("job_id", ["", "x" * 256, "a\nb", ".", ".."])
 async def test_the_client_chooses_an_id(jobs: JobApi, job_id: str) -> None:
     assert pointers(await jobs.write("POST", JOBS, job_id, jobs.attributes())) == ["/data/id"]
 
@@ -190,6 +190,7 @@ async def test_lists_are_filtered_sorted_and_paged(jobs: JobApi) -> None:
         await jobs.create(f"id-{name}", name=name)
         await jobs.engine.clock.advance(1)
     assert await listed(jobs, **{"filter[name]": "ET"}) == ["id-Beta"]
+    assert await listed(jobs, **{"filter[name]": "a,b"}) == [], "part of a name, commas too"
     assert await listed(jobs, sort="-created_at") == ["id-gamma", "id-Beta", "id-alpha"]
     page = await jobs.get(JOBS, params={"sort": "created_at", "page[number]": "2", "page[size]": "2"})
     assert [each["id"] for each in page["data"]] == ["id-gamma"]

@@ -72,7 +72,7 @@ class Books:
         titles = query.filter("title")
         found = [item for item in self.all.items() if not titles or item[1].title in titles]
         ordered = in_order(found, query.sort(SORTS, "title"), lambda item, name: getattr(item[1], name))
-        return numbered(request, [BOOK.resource(*item) for item in ordered], query.page())
+        return numbered(request, ordered, query.page(), lambda item: BOOK.resource(*item))
 
     async def create(self, request: web.Request) -> web.Response:
         """A new one under an id of the client's choice."""

@@ -43,7 +43,7 @@ async def test_a_new_policy_is_answered_as_it_is_stored(api: Api) -> None:
     assert (await api.get(f"{PATH}/nightly_backup")).json["data"]["id"] == "nightly_backup"
 
 
-@pytest.mark.parametrize("policy_id", [None, "", "x" * 256, "a\nb"])
+@pytest.mark.parametrize("policy_id", [None, "", "x" * 256, "a\nb", ".", ".."])
 async def test_the_client_chooses_an_id(api: Api, policy_id: str | None) -> None:
     answer = await create(api, policy_id)
     assert (answer.status, answer.error["source"]) == (400, {"pointer": "/data/id"})
@@ -118,6 +118,7 @@ async def test_they_are_listed_by_name_in_pages(api: Api) -> None:
     assert await ids() == ["1", "2", "3"]
     assert await ids("?sort=-name") == ["3", "2", "1"]
     assert await ids("?filter[name]=RETRY") == ["1", "3"]
+    assert await ids("?filter[name]=retry,nightly") == [], "part of a name, commas too"
     assert await ids("?page[size]=2&page[number]=2") == ["3"]
     answer = await api.get(PATH + "?page[size]=2&meta[total]=true")
     assert answer.json["meta"]["pagination"] == {"page": 1, "size": 2, "total": 3, "total_pages": 2}

@@ -47,6 +47,7 @@ class Evidence:
             for run_id, history in self.histories.items()
         }
         self._rows = rows
+        self._used = store.used()
 
     def at_work(self, at_us: int) -> bool:
         """Whether a body was running then, or unwinding with steps behind it waiting: lost if the process is killed."""
@@ -82,6 +83,9 @@ class Evidence:
             if row.phase is not None:  # an open run's number of tasks and records is that of its last change of phase
                 shown = shown._replace(tasks=folded.tasks, seq=folded.seq)
             assert shown == folded, row.id
+        states = self.states.values()
+        began = sum(state.started_us is not None for state in states)
+        assert self._used == (began, sum(state.tasks for state in states)), "nothing is counted twice, or not at all"
 
 
 _SCOPE = re.compile(r"(?<=cancel scope )[0-9a-f]+")
@@ -130,6 +134,10 @@ class PhotographedStore(MemoryStore):
     def run_rows(self) -> list[RunRow]:
         """The runs as lists show them."""
         return list(self._runs.values())
+
+    def used(self) -> tuple[int, int]:
+        """All that was ever used: runs that began, and tasks."""
+        return sum(row.runs for row in self._usage.values()), sum(row.tasks for row in self._usage.values())
 
     def log_of(self, row: RunRow) -> list[LogRow]:
         """The log of one run."""

@@ -107,6 +107,18 @@ async def test_a_forgotten_runs_number_and_log_do_not_come_back(store: Store) ->
     assert await commit(store, again) == [None], "its id is free"
 
 
+async def test_no_number_comes_back_however_often_runs_are_forgotten(store: Store) -> None:
+    """The newest may be forgotten first, and then older ones."""
+    runs = [store.new_run() for _ in range(3)]
+    for run, finished_us in zip(runs, (50, 30, 10), strict=True):
+        await ended(store, run, finished_us)
+    for before_us in (20, 40):
+        assert await commit(store, Forget(before_us, 9)) == [Forgotten(1, 0)]
+    await store.close()
+    await store.open()
+    assert store.new_run() > runs[-1]
+
+
 async def test_a_run_that_went_on_as_one_that_is_forgotten_has_no_inbox(store: Store) -> None:
     old, heir = store.new_run(), store.new_run()
     over = change(None, finished_us=500, continued_to=f"run-{heir}")

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,8 @@ from durably import NonRetriableError, workflow
 from durably.engine.bulk import workflow as bulk
 from durably.engine.bulk.request import BulkRequest, Selection
 from durably.engine.bulk.workflow import Progress
+from durably.store import Append, MemoryStore, Operation, StoreUnavailable, UnknownOutcome
+from durably.store.protocol import Done
 from durably.testing import TestEngine
 
 pytestmark = pytest.mark.anyio
@@ -163,3 +166,60 @@ async def test_how_far_it_is_can_be_followed() -> None:
         told = [message.data["done"] async for message in operation.stream(topic="progress")]
         assert told[-1] == 4
         assert told[0] == 2
+
+
+class FullStore(MemoryStore):
+    """Has no room for a while, from the creation of the third run of `fragile` on that it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: int | None = None
+        self.outage = 0
+
+    def submit(self, batch: Sequence[Operation], done: Done) -> None:
+        for each in batch:
+            if isinstance(each, Append) and each.created is not None and self.left is not None:
+                self.left -= 1
+                if self.left == 0:
+                    self.outage = 3
+        if self.outage:
+            asyncio.get_running_loop().call_soon(done, UnknownOutcome("no space"))
+        else:
+            super().submit(batch, done)
+
+    async def reopen(self) -> None:
+        if self.outage > 1:
+            self.outage -= 1
+            raise StoreUnavailable("still no space")
+        self.outage = 0
+        await super().reopen()
+
+
+async def test_an_outage_is_no_reason_to_leave_runs_out() -> None:
+    store = FullStore()
+    running = engine()
+    running.use_store(store)
+    async with running:
+        for number in range(10):
+            await running.start(fragile, number)
+        await running.settle()
+        out_of_order.clear()
+        operation = await running.start_bulk(BulkRequest(action="rerun", rate=10))
+        store.left = 3
+        assert await operation.result() == Progress(done=10)
+        assert store.left <= 0
+        await running.settle()
+        assert await statuses(running, "fragile") == {"FAILED": 10, "SUCCEEDED": 10}
+
+
+async def test_what_it_will_be_done_to_is_counted_without_operations_like_it() -> None:
+    async with engine(auto=False) as running:
+        for _ in range(3):
+            await running.start(sleeper)
+        slow = BulkRequest(action="cancel", selection=Selection(workflow=("sleeper",)), rate=0.01)
+        await running.start_bulk(slow)
+        await running.settle()
+        assert await running.count_meant(BulkRequest(action="cancel")) == 2
+        assert await running.count_meant(slow) == 2
+        everything = Selection(workflow=("sleeper", bulk.WORKFLOW))
+        assert await running.count_meant(BulkRequest(action="cancel", selection=everything)) == 2

@@ -1,12 +1,17 @@
 """What a failure causes: written in the failed run's last commit, and so exactly once."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
 from durably import DurablyError, NonRetriableError, RunFailed, step, workflow
 from durably.engine.notifications.failure import RunFailure
+from durably.store import MemoryStore, Operation, UnknownOutcome
+from durably.store.protocol import Done
 from durably.testing import TestEngine
 
 pytestmark = pytest.mark.anyio
@@ -167,3 +172,64 @@ async def test_a_handler_that_takes_something_else_is_refused_at_the_start() -> 
     with pytest.raises(DurablyError, match="on_failure of 'other' cannot be 'counts', which takes no RunFailure"):
         async with TestEngine(workflows=[other]):
             pass
+
+
+async def test_a_handler_may_say_closer_what_it_takes() -> None:
+    """Its own mistake if that does not fit: the handler's run fails, and nothing else."""
+
+    class Failure(Struct):
+        run_id: str
+        input: dict[str, int]
+
+    @workflow
+    async def counts(failure: Failure) -> int:
+        return sum(failure.input.values())
+
+    @workflow(on_failure=counts)
+    async def other(n: object) -> None:
+        raise NonRetriableError(f"no {n}")
+
+    async with TestEngine(workflows=[other]) as engine:
+        await fail(engine, other, 5)
+        await fail(engine, other, "five")
+        misfit, fits = await engine.list_runs(workflow="counts")
+        assert (fits.status, fits.output) == ("SUCCEEDED", 5)
+        assert (misfit.status, misfit.error and misfit.error.type) == ("FAILED", "durably.InvalidInput")
+
+
+class FaultyStore(MemoryStore):
+    """Nobody knows what becomes of commit number `at`."""
+
+    def __init__(self, at: int, *, happened: bool) -> None:
+        super().__init__()
+        self.at, self.happened = at, happened
+        self.submitted = 0
+        self.broken = False
+
+    def submit(self, batch: Sequence[Operation], done: Done) -> None:
+        self.submitted += 1
+        self.broken = self.broken or self.submitted == self.at
+        if not self.broken or (self.submitted == self.at and self.happened):
+            super().submit(batch, (lambda _: None) if self.broken else done)
+        if self.broken:
+            asyncio.get_running_loop().call_soon(done, UnknownOutcome("EIO"))
+
+    async def reopen(self) -> None:
+        await super().reopen()
+        self.broken = False
+
+
+@pytest.mark.parametrize("happened", [True, False])
+async def test_the_handler_runs_once_whatever_nobody_knows(happened: bool) -> None:
+    at, store = 1, FaultyStore(0, happened=happened)
+    while at <= store.submitted + 1:
+        at, store = at + 1, FaultyStore(at + 1, happened=happened)  # the first one is the start's
+        engine = TestEngine(workflows=[fails])
+        engine.use_store(store)
+        async with engine:
+            failed = await fail(engine, fails, "no more", 5)
+            assert {each.run_id for each in told} == {failed}
+            runs = Counter((each.workflow, each.status) for each in await engine.list_runs())
+            assert runs == {("fails", "FAILED"): 1, ("alarm", "SUCCEEDED"): 1}, at
+        told.clear()
+    assert at > 5

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from durably import Event, Run, start_child, wait_for_event, wait_for_signal, workflow
-from durably.store import EventRow, InboxRow, LogRow, MemoryStore, OpenRun, StoreUnavailable
+from durably import Event, Run, StoreError, start_child, wait_for_event, wait_for_signal, workflow
+from durably.engine.testing import VirtualClock
+from durably.store import DocumentRow, EventRow, InboxRow, LogRow, MemoryStore, OpenRun, StoreUnavailable
 from durably.testing import TestEngine
 
 pytestmark = pytest.mark.anyio
@@ -269,3 +270,45 @@ async def test_an_engine_stops_although_it_cannot_read(max_parked: int, kind: st
         core = engine.core
     assert store.fails >= 998
     assert not core.failed.done()
+
+
+class SpoiltStore(MemoryStore):
+    """Has no answer to one question."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unreadable = True
+        self.opened = 0
+
+    async def open(self) -> None:
+        await super().open()
+        self.opened += 1
+
+    async def close(self) -> None:
+        await super().close()
+        self.opened = 0
+
+    async def documents(self, kind: str) -> list[DocumentRow]:
+        if kind == "job" and self.unreadable:
+            raise StoreUnavailable("the disk said EIO")
+        return await super().documents(kind)
+
+
+async def test_an_engine_that_cannot_open_leaves_nothing_behind() -> None:
+    @workflow(cron="* * * * *")
+    async def each_minute() -> None: ...
+
+    store, engine = SpoiltStore(), TestEngine(workflows=[each_minute])
+    engine.use_store(store)
+    before = asyncio.all_tasks()
+    with pytest.raises(StoreError, match="EIO"):
+        await engine.__aenter__()
+    assert store.opened == 0
+    assert asyncio.all_tasks() == before
+    clock = engine._make_clock()  # pyright: ignore[reportPrivateUsage]  # what the engine would have set timers on
+    assert isinstance(clock, VirtualClock)
+    assert clock.next_us() is None
+    store.unreadable = False
+    async with engine:
+        await engine.clock.advance(60)
+        assert len(await engine.list_runs()) == 1

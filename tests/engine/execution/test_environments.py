@@ -73,7 +73,7 @@ async def test_what_is_registered_starts_in_the_environment_of_the_event(engine:
     await engine.send(Event("order/placed"))
     assert await environments(engine, on_order) == [ELSEWHERE, "production"]
     for run in await engine.list_runs():
-        await (await engine.get_run(run.id)).result()
+        await (await engine.get_run(run.id)).result(timeout=30)
 
 
 async def test_an_event_wakes_only_runs_of_its_environment(engine: TestEngine) -> None:
@@ -81,10 +81,10 @@ async def test_an_event_wakes_only_runs_of_its_environment(engine: TestEngine) -
     there = await engine.start(waits.options(environment=ELSEWHERE), "parcel")
     await engine.settle()
     await engine.intake.send([Event("parcel", {"of": ELSEWHERE})], ELSEWHERE)
-    assert await there.result() == {"of": ELSEWHERE}
+    assert await there.result(timeout=30) == {"of": ELSEWHERE}
     assert (await here.info()).phase == "waiting"
     await engine.send(Event("parcel", {"of": "production"}))
-    assert await here.result() == {"of": "production"}
+    assert await here.result(timeout=30) == {"of": "production"}
 
 
 async def test_an_id_counts_in_its_environment(engine: TestEngine) -> None:
@@ -118,7 +118,7 @@ async def test_what_a_run_makes_belongs_where_it_does(engine: TestEngine) -> Non
     await engine.settle()
     assert (await (await engine.get_run(child.id)).info()).phase == "waiting"
     await engine.intake.send([Event("never", {"n": 1})], ELSEWHERE)
-    assert await (await engine.get_run(child.id)).result() == {"n": 1}
+    assert await (await engine.get_run(child.id)).result(timeout=30) == {"n": 1}
 
 
 async def test_forks_stay_where_the_run_was(engine: TestEngine) -> None:
@@ -131,7 +131,7 @@ async def test_forks_stay_where_the_run_was(engine: TestEngine) -> None:
     await engine.settle()
     assert ((await forked.info()).environment, (await forked.info()).phase) == (ELSEWHERE, "waiting")
     await engine.intake.send([Event("parcel", {"of": ELSEWHERE})], ELSEWHERE)
-    assert await forked.result() == {"of": ELSEWHERE}
+    assert await forked.result(timeout=30) == {"of": ELSEWHERE}
 
 
 async def test_a_known_run_id_of_another_environment_is_a_conflict_that_tells_nothing(engine: TestEngine) -> None:

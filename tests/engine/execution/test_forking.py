@@ -12,6 +12,7 @@ from durably import (
     InvalidInput,
     NondeterminismError,
     Run,
+    RunConflict,
     RunFailed,
     Signal,
     Step,
@@ -761,3 +762,25 @@ async def test_a_run_that_has_not_failed_is_forked_at_a_place_that_is_named(shop
         with pytest.raises(InvalidInput, match="has not failed: say with at="):
             await run.fork()
         await run.result()
+
+
+async def test_a_fork_needs_to_know_the_stored_policy_of_its_workflow() -> None:
+    @workflow("policed")
+    async def before() -> None:
+        await reserve("sku")
+        raise ValueError("no")
+
+    @workflow("policed", retry="patient")
+    async def after() -> None:
+        await reserve("sku")
+        raise ValueError("no")
+
+    async with TestEngine(workflows=[before]) as engine:
+        run = await engine.start(before)
+        with pytest.raises(RunFailed):
+            await run.result()
+        engine.workflows = (after,)
+        await engine.restart()
+        with pytest.raises(RunConflict, match="stored policy 'patient', and there never was one of that id"):
+            await run.fork()
+        assert len(await engine.list_runs()) == 1

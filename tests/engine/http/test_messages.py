@@ -39,6 +39,13 @@ class TestResponse:
             ("text/plain; charset=ISO-8859-1", b"caf\xe9", "café"),
             ('text/plain; Charset="utf-16"', "hi ✓".encode("utf-16"), "hi ✓"),
             ("text/plain; charset=klingon", b"caf\xe9", "caf\ufffd"),
+            *(
+                (f"text/plain; charset={name}", b"caf\xe9", "caf\ufffd")
+                for name in ("idna", "undefined", "base64", "rot13")
+            ),
+            ("text/plain; charset=punycode", b"\xe9-bbbb", "\ufffd-bbbb"),
+            ("text/plain; charset=utf-7", b"\xe9+2AA-", "\ufffd+2AA-"),
+            ("text/plain; charset=unicode_escape", b"\xe9\\ud800", "\ufffd\\ud800"),
             ("", b"caf\xe9", "caf\ufffd"),
             ("text/plain", "✓".encode(), "✓"),
         ],

@@ -1,6 +1,7 @@
 """Jobs at work on a virtual clock: schedules, retry chains, and what changes do to both. The destination is real."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -44,8 +45,11 @@ def times(desk: Desk, job_id: str = "job") -> dict[str, str | None]:
     """When it fires next in each environment."""
     jobs = desk.engine.core.jobs
     job = jobs.get(job_id)
-    found = {name: jobs.next_run_us(job, name) for name in job.fields.environments}
-    return {name: None if at is None else from_us(at).strftime("%m-%d %H:%M") for name, at in found.items()}
+    found = jobs.next_runs_us(job)
+    return {
+        name: from_us(found[name]).strftime("%m-%d %H:%M") if name in found else None
+        for name in job.fields.environments
+    }
 
 
 async def job_run(desk: Desk, row: RunRow) -> JobRun:
@@ -55,6 +59,61 @@ async def job_run(desk: Desk, row: RunRow) -> JobRun:
 
 
 # -- the registry
+
+
+@pytest.mark.parametrize("first", ["create", "delete"])
+async def test_a_policy_is_not_deleted_beside_a_job_that_comes_to_name_it(desk: Desk, first: str) -> None:
+    await desk.policy()
+    creating, deleting = partial(desk.create, retry_policy="again"), partial(desk.engine.core.policies.delete, "again")
+    order = (creating, deleting) if first == "create" else (deleting, creating)
+    results = await asyncio.gather(*(each() for each in order), return_exceptions=True)
+    assert type(results[1]) is (PolicyInUse if first == "create" else Invalid)
+    assert not isinstance(results[0], BaseException)
+
+
+@pytest.mark.parametrize("change", ["create", "replace", "delete"])
+async def test_a_change_goes_on_when_who_asked_for_it_has_gone(desk: Desk, change: str) -> None:
+    if change != "create":
+        await desk.create(name="before")
+    asked = {
+        "create": partial(desk.create, name="behind"),
+        "replace": partial(desk.replace, name="behind"),
+        "delete": partial(desk.engine.core.jobs.delete, "job"),
+    }
+    asking = asyncio.ensure_future(asked[change]())
+    while desk.engine.core.journal.committer.idle:  # noqa: ASYNC110 - the engine has no event for it
+        await asyncio.sleep(0)
+    asking.cancel()
+    await desk.engine.settle()
+    found = desk.engine.core.jobs.find("job")
+    assert (found and found.fields.name) == (None if change == "delete" else "behind")
+
+
+@pytest.mark.parametrize("kind", ["job", "policy"])
+async def test_what_is_written_while_all_is_read_again_stays(desk: Desk, kind: str) -> None:
+    """As after an outage: what was read before the write must not take it back."""
+    core, read, go_on = desk.engine.core, asyncio.Event(), asyncio.Event()
+    await desk.create()
+    await desk.policy()
+    documents = core.store.documents
+
+    async def slowly(kind: str) -> list[DocumentRow]:
+        found = await documents(kind)
+        read.set()
+        await go_on.wait()
+        return found
+
+    core.store.documents = slowly  # type: ignore[method-assign]  # a read that takes its time, as on a file
+    reading = asyncio.ensure_future(core.jobs.load() if kind == "job" else core.policies.load())
+    await read.wait()
+    core.store.documents = documents  # type: ignore[method-assign]  # as it was
+    writing = asyncio.ensure_future(desk.replace(name="new") if kind == "job" else desk.policy(name="new"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(reading, writing)
+    found = core.jobs.get("job") if kind == "job" else core.policies.get("again")
+    assert (found.fields.name, found.row.version) == ("new", 2)
 
 
 async def test_a_job_is_found_again_after_a_restart(desk: Desk) -> None:

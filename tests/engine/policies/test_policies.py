@@ -1,5 +1,7 @@
 """Stored policies in an engine: changed through the store, asked at each failure."""
 
+import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +12,7 @@ from durably import RunFailed, StepError, current, step, workflow
 from durably.engine.execution.documents import DocumentConflict
 from durably.engine.policies.model import PolicyFields
 from durably.engine.policies.policies import PolicyInUse, PolicyNotFound
+from durably.store import DocumentRow, MemoryStore
 from durably.testing import TestEngine
 
 pytestmark = pytest.mark.anyio
@@ -214,3 +217,37 @@ async def test_one_that_jobs_refer_to_cannot_be_deleted() -> None:
             await policies.delete("a")
         assert refused.value.jobs == ["nightly"]
         assert policies.get("a").row.deleted_us is None
+
+
+async def test_a_change_goes_on_though_who_asked_for_it_has_gone() -> None:
+    """What is stored is known, whoever hears of it."""
+    async with TestEngine() as engine:
+        creating = asyncio.ensure_future(engine.core.policies.create("a", fields()))
+        await asyncio.sleep(0)
+        creating.cancel()
+        await engine.quiesce()
+        assert creating.cancelled()
+        assert [each.row.id for each in engine.core.policies.all()] == ["a"]
+        assert (await engine.core.policies.replace("a", fields(name="other"))).row.version == 2
+
+
+class SlowReading(MemoryStore):
+    """What it reads of documents is old by the time it is handed over."""
+
+    async def documents(self, kind: str) -> list[DocumentRow]:
+        found: Sequence[DocumentRow] = await super().documents(kind)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return list(found)
+
+
+async def test_one_that_is_made_while_they_are_read_again_is_not_forgotten() -> None:
+    """As after an outage."""
+    engine = TestEngine()
+    engine.use_store(SlowReading())
+    async with engine:
+        reading = asyncio.ensure_future(engine.core.policies.load())
+        await asyncio.sleep(0)
+        await engine.core.policies.create("a", fields())
+        await reading
+        assert engine.core.policies.lookup("a") is not None
