@@ -33,11 +33,13 @@ def test_a_preview_names_runs_and_does_nothing(server: Any) -> None:
 
 
 def test_runs_are_canceled_and_others_are_not(server: Any) -> None:
-    nap(server, 3)
+    ids = nap(server, 3)
     server("start", "approve", "{}")
     done = server("bulk", "cancel", "--workflow", "nap", "--rate", "1000")
     assert done.returncode == 0, done.stderr
     assert "cancel: 3 of 3 runs" in done.stderr
+    for run_id in ids:  # they are asked to end; this waits until they have
+        server("start", "nap", '{"seconds": 3600}', "--run-id", run_id, "--wait")
     assert statuses(server, "nap") == ["CANCELED"] * 3
     assert statuses(server, "approve") == ["RUNNING"]
 
