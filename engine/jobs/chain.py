@@ -100,6 +100,9 @@ def successor(
         origin=first,
         due_at=due_at,
         scheduled_for=due_at,
+        copied=None,
+        resumed=None,
+        ids={},
         job=JobRun(job=job.id, version=job.row.version, retry_of=first, attempt=created.job.attempt + 1),
     )
 
