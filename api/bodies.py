@@ -16,6 +16,7 @@ from msgspec import Raw
 from durably.api.errors import Problem
 from durably.api.limits import LIMITS_KEY, MAX_DEPTH, MAX_DOCUMENT
 from durably.api.media_types import check_content_type
+from durably.engine.policies.model import STATUS_REGEX
 from durably.engine.values.codec import Malformed, check_depth
 
 __all__ = ["chosen_id", "decode", "read_body", "read_document", "read_resource", "split"]
@@ -164,6 +165,8 @@ def _first_bad_byte(raw: bytes) -> int:
     return 0  # only a string that msgspec judged by itself
 
 
+IN_WORDS = {STATUS_REGEX: "a status such as 503, or a class of them such as 5xx"}
+"""What regular expressions of our types ask for."""
 _FIELD = re.compile(r"^Object (?:missing required|contains unknown) field `(.*?)`(?: - at `|$)")
 _PATH = re.compile(r" - at `\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]")
@@ -182,4 +185,6 @@ def _located(message: str) -> tuple[str, str]:
     if field is not None and not unknown:
         steps.append(field[1])
     what = message if found is None else message[: found.start()] + f" at {path.lstrip('.')}"
+    for regex, words in IN_WORDS.items():
+        what = what.replace(f"`str` matching regex {regex!r}", words)
     return what, "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)

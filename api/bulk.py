@@ -31,6 +31,8 @@ SHOWN = 20
 """Runs that a preview names."""
 MAX_PAGE = 100
 ORDERS = ("created_at",)
+OPEN = ("PENDING", "RUNNING")
+"""Runs that can be canceled."""
 
 
 class BulkFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -148,6 +150,10 @@ class BulkOperations:
             if at is not None and at.tzinfo is None:
                 pointer = f"/data/attributes/filter/{name}"
                 raise Problem(400, "invalid_input", f"{name} has no time zone: write it with a Z", pointer=pointer)
+        ended = [status for status in fields.filter.status if status not in OPEN]
+        if fields.action == "cancel" and ended:
+            detail = f"runs that are {ended[0]} have ended and cannot be canceled: say {' or '.join(OPEN)}, or nothing"
+            raise Problem(400, "invalid_input", detail, pointer="/data/attributes/filter/status")
         seen = replace(fields.filter, environment=visible(request, fields.filter.environment))
         return BulkRequest(action=fields.action, selection=seen, rate=fields.rate, version=fields.version)
 

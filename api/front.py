@@ -20,6 +20,11 @@ PAGE = b"""<!doctype html>
 <li><a href="/api/v1/workflows">/api/v1/workflows</a>: what can be run,
   with <code>POST /{name}/actions/run</code></li>
 <li><code>POST /e/{key}</code>: send events</li>
+<li><a href="/api/v1/jobs">/api/v1/jobs</a>, <a href="/api/v1/runs">/api/v1/runs</a>: jobs and their runs,
+  <a href="/api/v1/retry-policies">/api/v1/retry-policies</a>: how they are retried</li>
+<li><a href="/api/v1/bulk-operations">/api/v1/bulk-operations</a>: what was done to many runs at once,
+  <a href="/api/v1/task-usage">/api/v1/task-usage</a>: what was used</li>
+<li><a href="/openapi.json">/openapi.json</a>: all that can be asked</li>
 <li><a href="/health/ready">/health/ready</a>: whether this server takes work</li>
 </ul>
 <p>On the command line: <code>durably runs</code>, <code>durably show RUN</code>.</p>

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from durably import Engine
 from durably.api.access import principal_of
@@ -21,10 +22,12 @@ from durably.api.job_runs import RUN, start_run
 from durably.api.jsonapi import Resource, document, no_content, numbered
 from durably.api.operations import Kind, Many, New, One, Operation, Parameter
 from durably.api.queries import BY_NUMBER, ListQuery, filter_by, filter_by_part, in_order, sort_by
+from durably.engine.access.keys import covers
+from durably.engine.http.secrets import HIDDEN
 from durably.engine.jobs.beginnings import JobConflict
 from durably.engine.jobs.flaws import Invalid
 from durably.engine.jobs.jobs import JobNotFound, Jobs
-from durably.engine.jobs.model import CatchUp, Configuration, Job
+from durably.engine.jobs.model import CatchUp, Configuration, Job, JobFields
 from durably.engine.jobs.model import Kind as JobKind
 from durably.engine.log.records import from_us
 
@@ -183,8 +186,14 @@ class JobsApi:
         return given
 
     def _resource(self, request: web.Request, job: Job) -> Resource:
-        """As whoever asks may see it: a key that belongs to an environment sees that one only."""
-        fields, own = job.fields, principal_of(request).environment
+        """As whoever asks may see it.
+
+        A key that belongs to an environment sees that one only. Headers hold secrets: their values are for keys that
+        may write them.
+        """
+        asker = principal_of(request)
+        own = asker.environment
+        fields = job.fields if covers(asker.scope, "write") else _masked(job.fields)
         enabled, due_us = self._jobs.enabled_in(job), self._jobs.next_runs_us(job)
         writable: dict[str, Any] = {name: getattr(fields, name) for name in _Attributes.__struct_fields__}
         writable["environments"] = {
@@ -200,6 +209,18 @@ class JobsApi:
             version=job.row.version,
         )
         return JOB.resource(job.id, attributes)
+
+
+def _masked(fields: JobFields) -> JobFields:
+    """The job without the values of its headers."""
+    return replace(
+        fields,
+        configuration=replace(fields.configuration, headers=dict.fromkeys(fields.configuration.headers, HIDDEN)),
+        environments={
+            name: replace(overlay, headers=dict.fromkeys(overlay.headers, HIDDEN))
+            for name, overlay in fields.environments.items()
+        },
+    )
 
 
 @contextmanager

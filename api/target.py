@@ -28,6 +28,8 @@ class Target(NamedTuple):
     """The engine that was named behind the colon."""
     folder: Path
     """Where its code is: what `dev` watches."""
+    unused: Sequence[str] = ()
+    """Engines of the module that were not named: their settings do not count."""
 
 
 class NoTarget(DurablyError):  # noqa: N818 - named as the errors of the contract are
@@ -82,7 +84,7 @@ def load(text: str) -> Target:
         Registry(found, RetryPolicy.DEFAULT)
     except DurablyError as error:
         raise BrokenTarget(f"{text}: {error}", place.folder) from None
-    return Target(text, tuple(found), None, place.folder)
+    return Target(text, tuple(found), None, place.folder, _engines(module))
 
 
 def load_codec(text: str) -> Codec:
@@ -193,11 +195,15 @@ def _definitions(module: ModuleType) -> Sequence[Definition]:
     return list(found.values())
 
 
+def _engines(module: ModuleType) -> list[str]:
+    return [name for name, each in vars(module).items() if isinstance(each, Engine)]
+
+
 def _engine(module: ModuleType, attribute: str, text: str) -> Engine:
     value = getattr(module, attribute, None)
     if isinstance(value, Engine):
         return value
-    engines = [name for name, each in vars(module).items() if isinstance(each, Engine)]
+    engines = _engines(module)
     what = "is not there" if value is None else f"is a {type(value).__name__}"
     raise NoTarget(
         f"{text}: {attribute!r} {what}; behind the colon stands the name of an Engine in the module, "

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, Self, TypeGuard, TypeVar, Unpack, cast, overl
 from msgspec import Raw
 from msgspec.structs import replace
 
+from durably.engine.access.environments import check_environment
 from durably.engine.bulk.request import BulkRequest
 from durably.engine.bulk.workflow import WORKFLOW, Begun, BulkActions, Progress, run_bulk
 from durably.engine.declare.definitions import Step, Workflow
@@ -98,7 +99,7 @@ class Engine:
         self.lifespan = lifespan
         self.codec = codec
         self.settings = Settings(
-            environment=environment,
+            environment=check_environment(environment),
             default_retry=default_retry,
             max_steps=_at_least(1, max_steps=max_steps),
             max_threads=_at_least(1, max_threads=max_threads),

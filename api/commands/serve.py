@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from durably import Engine
+from durably import Engine, InvalidInput
 from durably.api import target as targets
 from durably.api.commands.announce import Announcer
 from durably.api.commands.check import warn
@@ -20,6 +20,7 @@ from durably.api.console import output_console, set_up_logs
 from durably.api.reload import Watch, execute_again
 from durably.api.server import DEFAULT_HOST, DEFAULT_PORT
 from durably.api.target import BrokenTarget, Target
+from durably.engine.access.environments import check_environment
 from durably.engine.http.addresses import check_networks
 from durably.engine.loop import guard
 from durably.store.runtime import SystemClock
@@ -28,6 +29,7 @@ __all__ = ["dev", "serve"]
 
 HTTP_ALLOW = "A network that HTTP steps and jobs may reach although it is not public, loopback too; several times."
 RETENTION = "How long ended runs and events are kept, in days.  [default: for ever]"
+PUBLIC_URL = "Where people reach this server, for links in messages.  [default: where it listens]"
 F = TypeVar("F", bound=Callable[..., Any])
 DEV_DRAIN_S = 1.0
 """How long `dev` lets steps run on when it stops: who edits does not want to wait, and they start again anyway."""
@@ -38,6 +40,19 @@ def _networks(_context: click.Context, _parameter: click.Parameter, given: Seque
         return tuple(map(str, check_networks(given, "--http-allow")))
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _environment(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
+    try:
+        return None if name is None else check_environment(name)
+    except InvalidInput as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _address(_context: click.Context, _parameter: click.Parameter, url: str | None) -> str | None:
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise click.BadParameter(f"{url!r} is no address; give one like https://durably.example.com")
+    return url
 
 
 def _seconds(_context: click.Context, _parameter: click.Parameter, days: float | None) -> float | None:
@@ -51,7 +66,7 @@ def _hosting(command: F) -> F:
         codec_option,
         option("--host", default=DEFAULT_HOST, show_default=True, help="The address to listen on."),
         option("--port", type=click.IntRange(0, 65_535), default=DEFAULT_PORT, show_default=True, help="0: any."),
-        option("--environment", metavar="NAME", help="The environment that runs belong to."),
+        option("--environment", metavar="NAME", callback=_environment, help="The environment that runs belong to."),
         option("--max-parked", type=click.IntRange(0), help="Waiting runs kept in memory.  [default: 10000]"),
         option("--max-steps", type=click.IntRange(1), help="Steps that run at once.  [default: 10000]"),
         option("--max-threads", type=click.IntRange(1), help="Sync steps that run at once.  [default: 32]"),
@@ -60,7 +75,13 @@ def _hosting(command: F) -> F:
         option("--http-allow", metavar="CIDR", multiple=True, callback=_networks, help=HTTP_ALLOW),
         option("--retention", metavar="DAYS", type=click.FloatRange(min=0), callback=_seconds, help=RETENTION),
         option("--quota", type=click.IntRange(0), help="Runs of jobs in a month.  [default: no limit]"),
-        option("--public-url", "url", metavar="URL", help="Where people reach this server, for links in messages."),
+        option(
+            "--public-url",
+            "url",
+            metavar="URL",
+            callback=_address,
+            help="Where people reach this server, for links in messages.",
+        ),
         option("--quiet", is_flag=True, help="Do not tell what happens to runs."),
         json_option,
     ]
@@ -111,6 +132,7 @@ def serve(target: str, **options: Any) -> None:
     """
     hosting = Hosting.of(options)
     found = targets.load(target)
+    _warn_of_engines(found, hosting.feed)
     run_to_end(_serve(hosting, found, hosting.engine(found)), execute_again)
 
 
@@ -131,11 +153,22 @@ def dev(target: str, **options: Any) -> None:
         found = targets.load(target)
         guard.install()  # a workflow that opens a socket, a thread or a process is stopped before it does
         engine = hosting.engine(found, environment="development", drain_timeout=DEV_DRAIN_S)
+        _warn_of_engines(found, hosting.feed)
         warn(found, hosting.feed)
     except BrokenTarget as error:
         show_error(error)
         run_to_end(_wait(hosting.feed, watch, error.folder), execute_again)
     run_to_end(_serve(hosting, found, engine, watch), execute_again)
+
+
+def _warn_of_engines(found: Target, feed: Feed) -> None:
+    """Who writes an Engine into a module means it to be served."""
+    if found.unused:
+        feed.announce(
+            "unused",
+            f"{found.name} has {', '.join(found.unused)}, whose settings are not used: to serve that engine say "
+            f"{found.name}:{found.unused[0]}",
+        )
 
 
 async def _serve(hosting: Hosting, found: Target, engine: Engine, watch: Watch | None = None) -> Stopping:

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict, cast
 
 from durably.engine.declare.events import Cron, Trigger
 from durably.engine.errors import NotBuilt
@@ -117,6 +117,8 @@ def to_triggers(on: On | None) -> tuple[Trigger, ...]:
         return ()
     if isinstance(on, str | Trigger):
         on = (on,)
+    if not isinstance(cast("object", on), Sequence):
+        raise TypeError(f"on is {on!r}; it must be an event's name, a Trigger, or several of them")
     return tuple(each if isinstance(each, Trigger) else Trigger(each) for each in on)
 
 
@@ -126,6 +128,8 @@ def to_crons(cron: Schedule | None) -> tuple[Cron, ...]:
         return ()
     if isinstance(cron, str | Cron):
         cron = (cron,)
+    if not isinstance(cast("object", cron), Sequence):
+        raise TypeError(f"cron is {cron!r}; it must be a cron expression, a Cron, or several of them")
     crons = tuple(each if isinstance(each, Cron) else Cron(each) for each in cron)
     keys = [each.key for each in crons]
     for index, key in enumerate(keys):

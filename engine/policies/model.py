@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from durably.engine.retries.retry import RetryPolicy
 
-__all__ = ["MAX_DELAY_S", "PolicyFields", "StatusPattern", "to_retry_policy"]
+__all__ = ["MAX_DELAY_S", "STATUS_REGEX", "PolicyFields", "StatusPattern", "to_retry_policy"]
 
 MAX_DELAY_S = 366 * 86_400
 """The longest wait, in seconds: a year. The seed has no limit, and engine time has."""
@@ -15,7 +15,8 @@ MAX_DELAY_S = 366 * 86_400
 SUCCESSORS = "retry_on_timeout, retry_on_connection_error, retry_statuses and retry_statuses_except"
 
 Delay = Annotated[int, Meta(ge=1, le=MAX_DELAY_S)]
-StatusPattern = Annotated[str, Meta(pattern="^[1-5]([0-9][0-9]|[xX][xX])$(?!\\n)")]
+STATUS_REGEX = "^[1-5]([0-9][0-9]|[xX][xX])$(?!\\n)"
+StatusPattern = Annotated[str, Meta(pattern=STATUS_REGEX)]
 """An exact code, "429", or a class, "5xx", whose letters may be of either case. A `$` alone lets a line break pass."""
 Statuses = Annotated[list[StatusPattern], Meta(max_length=500)]  # there are as many codes
 

@@ -80,6 +80,7 @@ async def test_other_runs_are_no_bulk_operations(api: Api) -> None:
         ({}, "/data/attributes/action"),
         ({"action": "cancel", "rate": 0}, "/data/attributes/rate"),
         ({"action": "cancel", "filter": {"status": ["DONE"]}}, "/data/attributes/filter/status/0"),
+        ({"action": "cancel", "filter": {"status": ["RUNNING", "FAILED"]}}, "/data/attributes/filter/status"),
         ({"action": "cancel", "filter": {"color": ["red"]}}, "/data/attributes/filter/color"),
         (
             {"action": "cancel", "filter": {"created_from": "2026-01-01T00:00:00"}},

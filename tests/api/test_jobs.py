@@ -296,3 +296,15 @@ async def test_a_one_off_without_environments_is_for_that_of_the_key(jobs: JobAp
     answer = await jobs.write("POST", JOBS, "job", jobs.attributes(**later), headers=staging)
     assert answer.status == 201
     assert list(answer.json["data"]["attributes"]["environments"]) == ["staging"]
+
+
+async def test_headers_are_for_keys_that_may_write_them(jobs: JobApi) -> None:
+    staging = {"enabled": True, "headers.X-Token": "s3cr3t"}
+    await jobs.create(request={"headers": {"Authorization": "Bearer s3cr3t"}}, environments={"staging": staging})
+    reader, writer = await key(jobs, "read", "staging"), await key(jobs, "write", "staging")
+    for path in (f"{JOBS}/job", JOBS):
+        seen = await jobs.api.get(path, headers=reader)
+        assert (seen.status, "s3cr3t" in seen.text) == (200, False)
+        assert "Authorization" in seen.text
+        assert "headers.X-Token" in seen.text
+        assert (await jobs.api.get(path, headers=writer)).text.count("s3cr3t") == 2

@@ -243,8 +243,17 @@ def test_a_target_that_is_not_there_is_bad_use(durably: Durably) -> None:
         ("--http-allow", "10.0.0.1/8", "10.0.0.0/8"),
         ("--retention", "-1", "-1.0 is not in the range"),
         ("--quota", "-1", "-1 is not in the range"),
+        ("--environment", "Bad!", "'Bad!' cannot be an environment's name"),
+        ("--public-url", "durably.example.com", "is no address"),
     ],
 )
 def test_settings_that_cannot_be(durably: Durably, option: str, value: str, said: str) -> None:
     done = durably("serve", "flows.py", option, value)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+def test_an_engine_that_is_not_named_is_told_of(spawn: Spawn, folder: Path) -> None:
+    code = "from durably import Engine\nfrom flows import add\n\nmine = Engine(workflows=[add])\n"
+    (folder / "app.py").write_text(code)
+    told = spawn("serve", "app.py").until("unused")
+    assert "app.py has mine, whose settings are not used: to serve that engine say app.py:mine" in told["text"]
