@@ -87,7 +87,8 @@ async def unreachable(kind: str, jobs: JobApi) -> tuple[dict[str, Any], Any]:
         return {"url": jobs.destination.url.replace("http:", "https:")}, None
     if kind == "certificate":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trustme.CA().issue_cert("localhost", "127.0.0.1").configure_cert(context)
+        certificate: Any = trustme.CA().issue_cert("localhost", "127.0.0.1")  # the package does not say all types
+        certificate.configure_cert(context)
         server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0, ssl=context)
         return {"url": f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"}, server
     server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
