@@ -144,7 +144,7 @@ class Core:
             url=lambda: self.url,
         )
         # Only the client may be another one, such as a test's.
-        provided = {HttpClient: self.http, **resources, Jobs: self.jobs, Quota: self.quota}
+        provided: dict[type[Any], Any] = {HttpClient: self.http, **resources, Jobs: self.jobs, Quota: self.quota}
         self.executor = self._make_executor(provided, perform)
         self.blocking = Blocking(
             store, self.journal, self.background, self.runs, self.executor, load=self.loader.request_number

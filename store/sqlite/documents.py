@@ -17,5 +17,9 @@ def save_document(connection: sqlite3.Connection, row: DocumentRow) -> Refused |
     why = why_out_of_turn(row, None if stored is None else stored[0])
     if why is not None:
         return Refused(why)
-    connection.execute(QUERIES["insert_document" if stored is None else "change_document"], astuple(row))
+    values = astuple(row)
+    if stored is None:
+        connection.execute(QUERIES["insert_document"], values)
+    else:
+        connection.execute(QUERIES["change_document"], (*values[2:], *values[:2]))
     return None

@@ -178,9 +178,9 @@ SELECT version FROM documents WHERE kind = ? AND id = ? AND deleted_us IS NULL
 INSERT INTO documents (kind, id, body, version, created_us, updated_us, deleted_us) VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: change_document
--- The next version of a document; values in the order of DocumentRow's fields.
-UPDATE documents SET body = ?3, version = ?4, created_us = ?5, updated_us = ?6, deleted_us = ?7
-WHERE kind = ?1 AND id = ?2 AND deleted_us IS NULL
+-- The next version of a document; values in the order of DocumentRow's fields, but kind and id come last.
+UPDATE documents SET body = ?, version = ?, created_us = ?, updated_us = ?, deleted_us = ?
+WHERE kind = ? AND id = ? AND deleted_us IS NULL
 
 -- name: positions
 -- When each schedule is due next.
