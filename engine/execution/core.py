@@ -349,7 +349,12 @@ class Core:
             self.runs.rest(run)
 
     def _start(self, run: LiveRun) -> None:
-        if self.draining or run.state is None or run.state.started_us is not None or run.state.ended:
+        if self.draining:
+            return
+        if run.state is None:  # it was evicted before its turn had come
+            self.loader.request_number(run.number)
+            return
+        if run.state.started_us is not None or run.state.ended:
             return
         if run.registered is None:  # a child, of a workflow that was registered when its parent asked for it
             run.drop()

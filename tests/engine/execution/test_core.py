@@ -312,3 +312,25 @@ async def test_an_engine_that_cannot_open_leaves_nothing_behind() -> None:
     async with engine:
         await engine.clock.advance(60)
         assert len(await engine.list_runs()) == 1
+
+
+@workflow(on="app/asked")
+async def answers(event: Event) -> str:
+    return event.name
+
+
+async def test_a_run_that_is_evicted_before_its_turn_begins_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one is that has inherited an inbox: that is looked into, and the run rests, before the loop comes to it."""
+    async with TestEngine(workflows=[answers]) as engine:
+        core = engine.core
+        begin = core.begin
+
+        def begin_and_rest(*given: Any) -> None:
+            begin(*given)
+            for run in core.runs:
+                core.runs.rest(run)
+
+        monkeypatch.setattr(core, "begin", begin_and_rest)
+        await engine.send(Event("app/asked"))
+        await engine.settle()
+        assert [run.status for run in await engine.list_runs()] == ["SUCCEEDED"]
