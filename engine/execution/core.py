@@ -84,65 +84,25 @@ class Core:
         self.draining = False
         self._abandoned = False
         self.background = Background(clock, self._fail)
-        self.journal = Journal(
-            store,
-            clock,
-            self.background,
-            committed=self._committed,
-            lost=self._lost,
-            unavailable=self._unavailable,
-            reopened=self._reopened,
-            fatal=self._fail,
-        )
+        self.journal = self._make_journal()
         self.http = HttpClient(settings.http_allow)
         self.documents = Documents(store, self.journal)
         self.policies = Policies(self.documents, now_us=clock.now_us, changed=self._look_at_blocked)
         self.registry = Registry(definitions, settings.default_retry, self.policies.lookup, builtin=builtin)
-        self.loader = Loader(
-            store,
-            clock,
-            self.registry,
-            self.runs,
-            self.background,
-            resume=self._resume,
-            block=self._block,
-            finish=self._finish,
-        )
+        self.loader = self._make_loader()
         self.timers = Timers(clock, self._watched(self.wake), store.due_runs, self.background)
         self.starting: Pump[LiveRun] = Pump(clock, self._watched(self._start))
         self.schedules = Schedules(store, self.journal, clock, begin=self.begin, watched=self._watched)
-        self.jobs = Jobs(
-            store,
-            self.journal,
-            self.documents,
-            self.policies,
-            schedules=self.schedules,
-            clock=clock,
-            look=self.look,
-        )
+        self.jobs = self._make_jobs()
         self.policies.referencing = self.jobs.referencing
         self.quota = Quota(store, clock, settings.quota)
-        courier = Courier(
-            store,
-            self.journal,
-            self.documents,
-            clock,
-            self.background,
-            http=self.http,
-            destinations=settings.notify,
-        )
-        self.deliverer = Deliverer(courier, store, self.journal, clock, self.background)
+        self.deliverer = self._make_deliverer()
         keep_us = None if settings.retention is None else int(settings.retention * SECOND_US)
         self.retention = Retention(self.journal, clock, self.background, keep_us)
         self.arrivals = Arrivals(store, self.registry, clock, randomness)
         self.url = settings.url
         """Where the API is reached from outside, if it is."""
-        self.aftermath = Aftermath(
-            self.registry,
-            successor=self.jobs.next_try,
-            notify=lambda failure, now_us: deliveries(failure, settings.notify, now_us),
-            url=lambda: self.url,
-        )
+        self.aftermath = self._make_aftermath()
         # Only the client may be another one, such as a test's.
         provided: dict[type[Any], Any] = {HttpClient: self.http, **resources, Jobs: self.jobs, Quota: self.quota}
         self.executor = self._make_executor(provided, perform)
@@ -150,8 +110,57 @@ class Core:
             store, self.journal, self.background, self.runs, self.executor, load=self.loader.request_number
         )
         self.followers = Followers(store, self.journal, self.executor.observers)
-        self.outages = Outages(
-            store,
+        self.outages = self._make_outages()
+        self.lookups = Lookups(self.background, block=self.loader.block, rest=self.runs.rest)
+        self.waits = Waits(store, self.executor, self.lookups)
+        self.look_up = LookUps(back=self.waits.look_back, child=Children(store, self.executor, self.lookups).look_at)
+
+    def _make_journal(self) -> Journal:
+        return Journal(
+            self.store,
+            self.clock,
+            self.background,
+            committed=self._committed,
+            lost=self._lost,
+            unavailable=self._unavailable,
+            reopened=self._reopened,
+            fatal=self._fail,
+        )
+
+    def _make_loader(self) -> Loader:
+        return Loader(
+            self.store,
+            self.clock,
+            self.registry,
+            self.runs,
+            self.background,
+            resume=self._resume,
+            block=self._block,
+            finish=self._finish,
+        )
+
+    def _make_jobs(self) -> Jobs:
+        return Jobs(
+            self.store,
+            self.journal,
+            self.documents,
+            self.policies,
+            schedules=self.schedules,
+            clock=self.clock,
+            look=self.look,
+        )
+
+    def _make_aftermath(self) -> Aftermath:
+        return Aftermath(
+            self.registry,
+            successor=self.jobs.next_try,
+            notify=lambda failure, now_us: deliveries(failure, self.settings.notify, now_us),
+            url=lambda: self.url,
+        )
+
+    def _make_outages(self) -> Outages:
+        return Outages(
+            self.store,
             self.background,
             self.runs,
             self.executor,
@@ -159,9 +168,18 @@ class Core:
             followers=self.followers,
             go_on=self._go_on,
         )
-        self.lookups = Lookups(self.background, block=self.loader.block, rest=self.runs.rest)
-        self.waits = Waits(store, self.executor, self.lookups)
-        self.look_up = LookUps(back=self.waits.look_back, child=Children(store, self.executor, self.lookups).look_at)
+
+    def _make_deliverer(self) -> Deliverer:
+        courier = Courier(
+            self.store,
+            self.journal,
+            self.documents,
+            self.clock,
+            self.background,
+            http=self.http,
+            destinations=self.settings.notify,
+        )
+        return Deliverer(courier, self.store, self.journal, self.clock, self.background)
 
     def _make_executor(self, resources: Mapping[type[Any], Any], perform: Perform | None) -> Executor:
         return Executor(
